@@ -1,0 +1,97 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { createAgentView } from "./agent-view.ts";
+import { type Config, currentCoordinatorToken } from "./config.ts";
+import { EXIT } from "./errors.ts";
+import { keepModels } from "./fetch/keep-models.ts";
+import { openFetch } from "./fetch/open-fetch.ts";
+import { startHttp } from "./http/server.ts";
+import type { Logger } from "./log.ts";
+import { detect, openCatalog, select } from "./plan.ts";
+import { startRegistration } from "./register/register.ts";
+import { findWorkerType } from "./select/worker-types.ts";
+import { probeEngines } from "./serve/engines/probe.ts";
+import { superviseEngine } from "./serve/engines/supervise.ts";
+import { openState } from "./state.ts";
+import { createStatusBoard } from "./status.ts";
+import { diskSpace, VERSION } from "./system.ts";
+
+export interface AgentOptions {
+  config: Config;
+  log: Logger;
+  /** The engine to supervise, from `muster start -- COMMAND …`; empty for none. */
+  engine: string[];
+  /** Aborted by the first SIGTERM: drain, say goodbye, end. */
+  signal: AbortSignal;
+}
+
+/** Selecting may have to ask the hub. This long the worker waits to be seen with its models, then it is seen without. */
+const PATIENCE_MS = 3_000;
+
+/** The life of a worker in five steps. Gives the exit code; throws what makes a start impossible. */
+export async function runAgent({ config, log, engine, signal }: AgentOptions): Promise<number> {
+  const catalog = await openCatalog(config);
+  const workerType = findWorkerType(catalog, config.workerType);
+  await using leaving = new AsyncDisposableStack();
+  const state = leaving.adopt(await openState(config), (opened) => opened.close());
+  const stop = new AbortController();
+  const running = AbortSignal.any([signal, stop.signal]);
+  const board = createStatusBoard({
+    version: VERSION,
+    workerId: state.workerId,
+    bootId: crypto.randomUUID(),
+    workerType: workerType.id,
+  });
+  const http = leaving.adopt(await startHttp({ port: config.httpPort, host: config.httpHost, board, log }), (server) =>
+    server.close(),
+  );
+  await state.publish(http.port);
+  const fetching = leaving.use(openFetch(config, log, running));
+  const view = createAgentView({ board, log, catalog, layout: fetching.layout });
+  leaving.defer(() => stop.abort());
+  view.started(state, http.port);
+  try {
+    // 1. Detect
+    const hardware = await detect(config, running);
+    view.detected(hardware);
+
+    // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
+    const keeping = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
+      view.selected(selection);
+      return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
+    });
+    await Promise.race([keeping, sleep(PATIENCE_MS, undefined, { signal: running })]);
+
+    // 4. Register, beside the fetching: a two-hour download is a worker that shows its progress, not a dead one
+    if (config.coordinatorUrl) {
+      const registration = startRegistration({
+        url: config.coordinatorUrl,
+        token: async () => currentCoordinatorToken(config),
+        ca: config.coordinatorCa ?? undefined,
+        board,
+        slots: workerType.slots,
+        log,
+        diskFree: async () => Math.floor((await diskSpace(config.modelCacheDir)).free),
+        gpuUsage: () => view.gpuUsage(() => detect(config, running)),
+        onCommand: (command) =>
+          view.obey(command, { drain: () => stop.abort(), sync: () => void keeping.then(({ sync }) => sync()) }),
+        signal: new AbortController().signal,
+      });
+      leaving.defer(() => registration.bye("stopped"));
+      view.registering(registration, () => stop.abort());
+    } else {
+      log.warn("COORDINATOR_URL is not set: this worker stands alone");
+    }
+
+    // 5. Serve, until told to stop
+    const keeper = await keeping;
+    await Promise.all([
+      keeper.ended,
+      probeEngines(config.engineUrls, board, running),
+      superviseEngine(engine, { config, log, signal: running, when: view.ready(running) }),
+    ]);
+  } catch (error) {
+    if (!running.aborted) throw error;
+  }
+  view.draining(signal.aborted ? "told to stop" : "asked by the coordinator");
+  return view.refusal?.exitCode ?? EXIT.ok;
+}

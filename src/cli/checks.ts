@@ -1,0 +1,173 @@
+import { mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { request } from "undici";
+import type { Config } from "../config.ts";
+import { type MusterError, toMusterError } from "../errors.ts";
+import { createDispatcher } from "../fetch/dispatcher.ts";
+import { networkError } from "../fetch/http-errors.ts";
+import { bytes } from "../fetch/progress-log.ts";
+import { detect, openCatalog } from "../plan.ts";
+import { findWorkerType } from "../select/worker-types.ts";
+import { volumeError } from "../store/volume-error.ts";
+import { diskSpace } from "../system.ts";
+
+export interface Check {
+  name: string;
+  result: "ok" | "warn" | "fail";
+  found: string;
+  hint?: string;
+}
+
+const TRY_MS = 5_000;
+
+export async function checkHardware(config: Config): Promise<Check[]> {
+  const { gpus, cpu, memory, warnings, driverVersion } = await detect(config);
+  const host = `${cpu.cores} CPU cores, ${(memory.totalBytes / 2 ** 30).toFixed(1)} GiB of memory`;
+  const found = gpus.map(({ name, memoryTotalMiB }) => `${name} (${memoryTotalMiB ?? "?"} MiB)`).join(", ");
+  const missing = gpus.length === 0 && config.enableGpu === "true";
+  return [
+    { name: "hardware", result: "ok", found: host },
+    {
+      name: "gpu",
+      result: missing ? "fail" : warnings.length > 0 ? "warn" : "ok",
+      found: gpus.length > 0 ? `${found}, driver ${driverVersion ?? "unknown"}` : "none",
+      hint:
+        warnings.join(" ") || (missing ? "Start the container with --gpus all, or set ENABLE_GPU=auto." : undefined),
+    },
+  ];
+}
+
+/** Tries what fetching does on the volume: write, link, rename. */
+export async function checkVolume(config: Config): Promise<Check[]> {
+  const path = config.modelCacheDir;
+  const { free, size } = await diskSpace(path);
+  const space: Check = {
+    name: "space",
+    result: free < size * 0.05 ? "warn" : "ok",
+    found: `${bytes(free)} of ${bytes(size)} free at ${path}`,
+    hint: "Free space or enlarge the volume; `muster list` shows what is stored.",
+  };
+  let trial = "";
+  try {
+    trial = await mkdtemp(join(path, ".muster-doctor-"));
+    await writeFile(join(trial, "a"), "");
+    const links = await symlink("a", join(trial, "link")).then(
+      () => "symbolic links",
+      () => "no symbolic links (plain files are used)",
+    );
+    await rename(join(trial, "a"), join(trial, "b"));
+    return [{ name: "volume", result: "ok", found: `${path} can be written, has ${links}` }, space];
+  } catch (error) {
+    const failure = toMusterError(volumeError(error, path));
+    const absent = (error as NodeJS.ErrnoException).code === "ENOENT";
+    return [
+      {
+        name: "volume",
+        result: failure.code === "VOLUME_READ_ONLY" ? "warn" : "fail",
+        found: absent ? `${path} does not exist` : failure.message,
+        hint: absent ? `Mount the volume there (-v /data/ai-models:${path}), or set MODEL_CACHE_DIR.` : failure.hint,
+      },
+      space,
+    ];
+  } finally {
+    if (trial) await rm(trial, { recursive: true, force: true });
+  }
+}
+
+export async function checkCatalog(config: Config): Promise<Check[]> {
+  try {
+    const catalog = await openCatalog(config);
+    const found = `${config.catalogFile}: ${catalog.models.size} models, ${catalog.workerTypes.size} worker types`;
+    if (config.workerType === null)
+      return [
+        {
+          name: "catalog",
+          result: "warn",
+          found: `${found}; WORKER_TYPE is not set`,
+          hint: `Set WORKER_TYPE to one of: ${[...catalog.workerTypes.keys()].join(", ")}.`,
+        },
+      ];
+    findWorkerType(catalog, config.workerType);
+    return [{ name: "catalog", result: "ok", found }];
+  } catch (error) {
+    const { message, hint } = toMusterError(error);
+    return [{ name: "catalog", result: "fail", found: message, hint }];
+  }
+}
+
+export async function checkHub(config: Config): Promise<Check[]> {
+  if (config.offline) return [{ name: "hub", result: "ok", found: "not asked (HF_HUB_OFFLINE)" }];
+  const token = config.hfToken ? "a token is set" : "no token is set";
+  const url = `${config.hfEndpoint}/api/whoami-v2`;
+  const answer = await ask(url, config.hfToken ? { authorization: `Bearer ${config.hfToken}` } : {});
+  if ("error" in answer) return [{ name: "hub", result: "fail", found: answer.error.message, hint: answer.error.hint }];
+  if (config.hfToken && answer.status === 401) {
+    return [
+      {
+        name: "hub",
+        result: "fail",
+        found: `${config.hfEndpoint} does not accept the token`,
+        hint: "Set HF_TOKEN or HF_TOKEN_FILE to a valid token, or unset it.",
+      },
+    ];
+  }
+  return [{ name: "hub", result: "ok", found: `${config.hfEndpoint} answers in ${answer.ms} ms; ${token}` }];
+}
+
+export async function checkCoordinator(config: Config): Promise<Check[]> {
+  if (!config.coordinatorUrl)
+    return [
+      {
+        name: "coordinator",
+        result: "warn",
+        found: "COORDINATOR_URL is not set",
+        hint: "Set it to the coordinator's ws:// or wss:// URL; without one the worker stands alone.",
+      },
+    ];
+  // Any HTTP answer shows that the way there is open; the agent's own log tells whether the token is taken.
+  const answer = await ask(config.coordinatorUrl.replace(/^ws/, "http"), {});
+  if ("error" in answer)
+    return [
+      {
+        name: "coordinator",
+        result: "fail",
+        found: answer.error.message,
+        hint: "Check COORDINATOR_URL, COORDINATOR_CA_FILE, and that the coordinator runs.",
+      },
+    ];
+  return [{ name: "coordinator", result: "ok", found: `${config.coordinatorUrl} answers in ${answer.ms} ms` }];
+}
+
+export async function checkEngines(config: Config): Promise<Check[]> {
+  const urls = Object.entries(config.engineUrls).flatMap(([kind, url]) => (url ? [{ kind, url }] : []));
+  return Promise.all(
+    urls.map(async ({ kind, url }): Promise<Check> => {
+      const answer = await ask(url, {});
+      return "error" in answer
+        ? {
+            name: kind,
+            result: "fail",
+            found: answer.error.message,
+            hint: `Check ${kind.toUpperCase()}_URL, and that the engine runs.`,
+          }
+        : { name: kind, result: "ok", found: `${url} answers in ${answer.ms} ms` };
+    }),
+  );
+}
+
+async function ask(
+  url: string,
+  headers: Record<string, string>,
+): Promise<{ status: number; ms: number } | { error: MusterError }> {
+  const dispatcher = createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS });
+  const startedAt = performance.now();
+  try {
+    const answer = await request(url, { headers, dispatcher });
+    await answer.body.dump();
+    return { status: answer.statusCode, ms: Math.round(performance.now() - startedAt) };
+  } catch (error) {
+    return { error: networkError(error, url) };
+  } finally {
+    await dispatcher.destroy();
+  }
+}

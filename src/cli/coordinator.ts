@@ -1,0 +1,33 @@
+import { once } from "node:events";
+import { startCoordinator } from "../coordinator/coordinator.ts";
+import { EXIT, MusterError } from "../errors.ts";
+import { setup } from "./setup.ts";
+
+/** `muster coordinator`: the reference coordinator, in memory, until SIGTERM. */
+export async function coordinator(options: { listen: string }): Promise<number> {
+  const { config, log } = setup({ logTo: "stdout", logFile: false });
+  const { hostname, port } = parseListen(options.listen);
+  const server = await startCoordinator({
+    host: hostname,
+    port,
+    workerToken: config.coordinatorToken,
+    clientToken: config.coordinatorToken,
+    log,
+  });
+  log.info(
+    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, GET ${server.url}/v1/workers lists them`,
+  );
+  await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+  await server.close();
+  return EXIT.ok;
+}
+
+function parseListen(listen: string): { hostname: string; port: number } {
+  const [, hostname, port] = /^(?:(\[[^\]]+\]|[^:]*):)?(\d{1,5})$/.exec(listen) ?? [];
+  if (port === undefined || Number(port) > 65_535) {
+    throw new MusterError("USAGE", `--listen is ${JSON.stringify(listen)}; allowed: HOST:PORT or PORT.`, {
+      hint: "For example: muster coordinator --listen 127.0.0.1:8400",
+    });
+  }
+  return { hostname: (hostname || "127.0.0.1").replace(/^\[|\]$/g, ""), port: Number(port) };
+}

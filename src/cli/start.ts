@@ -1,0 +1,29 @@
+import { runAgent } from "../agent.ts";
+import { EXIT, MusterError } from "../errors.ts";
+import { setup } from "./setup.ts";
+
+/** `muster start [-- CMD…]`: the agent, until SIGTERM. A second signal ends at once with what is running; a third kills. */
+export async function start(engine: string[]): Promise<number> {
+  const { config, log } = setup({ logTo: "stdout", logFile: true });
+  const stop = new AbortController();
+  let signals = 0;
+  const onSignal = (name: NodeJS.Signals) => {
+    signals += 1;
+    if (signals === 1) {
+      log.info(`${name}: draining, at most ${config.drainTimeoutMs / 1000} s; once more to end at once`);
+      stop.abort();
+      setTimeout(() => {
+        log.error("DRAIN_TIMEOUT is over; ending with work undone");
+        process.exit(EXIT.tryAgain);
+      }, config.drainTimeoutMs + 5_000).unref();
+    } else process.exit(signals === 2 ? EXIT.tryAgain : EXIT.failed);
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  try {
+    return await runAgent({ config, log, engine, signal: stop.signal });
+  } catch (error) {
+    if (error instanceof MusterError) log.fatal({ code: error.code }, `${error.message} ${error.hint}`);
+    throw error;
+  }
+}

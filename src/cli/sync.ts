@@ -1,0 +1,65 @@
+import { EXIT, MusterError } from "../errors.ts";
+import { openFetch } from "../fetch/open-fetch.ts";
+import { bytes, logProgress } from "../fetch/progress-log.ts";
+import { type SyncOutcome, syncModels } from "../fetch/sync-models.ts";
+import { detect, openCatalog, selectFor } from "../plan.ts";
+import { print, printError } from "./output.ts";
+import { drawProgress } from "./progress-bars.ts";
+import { type GlobalOptions, setup } from "./setup.ts";
+import { targetType } from "./targets.ts";
+
+/** `muster sync [type|model…]`: fetches what is missing, and ends. */
+export async function sync(names: string[], options: GlobalOptions): Promise<number> {
+  const bars = process.stderr.isTTY && !options.json;
+  const { config, log } = setup({ logTo: options.json || bars ? "stderr" : "stdout", logFile: true, quiet: bars });
+  const stop = new AbortController();
+  process.once("SIGTERM", () => stop.abort());
+  process.once("SIGINT", () => stop.abort());
+  const catalog = await openCatalog(config);
+  const type = targetType(names, catalog, config.workerType);
+  await using fetching = openFetch(config, log, stop.signal);
+  const hardware = await detect(config, stop.signal);
+  const selection = await selectFor(type, { config, hardware, sources: fetching, log }, catalog);
+  for (const notice of selection.notices) log.warn(notice);
+  const observer = bars ? drawProgress(process.stderr, log) : { ...logProgress(log), close: () => undefined };
+  const outcomes = await syncModels(selection.models, fetching, observer);
+  observer.close();
+  const data = {
+    workerType: selection.workerType.id,
+    models: outcomes.map(({ spec, stored, fetchedBytes, error }) => ({
+      id: spec.id,
+      variant: spec.variant.id,
+      required: spec.required,
+      state: stored ? "stored" : "failed",
+      path: stored?.path ?? null,
+      revision: stored?.revision ?? null,
+      bytesTotal: stored?.bytes ?? null,
+      bytesFetched: fetchedBytes,
+      error: error?.toJSON() ?? null,
+    })),
+  };
+  print(data, options, () => summary(outcomes));
+  for (const { spec, error } of outcomes) {
+    if (error && !options.json) printError(labelled(spec.id, spec.required, error), {});
+  }
+  const failed = outcomes
+    .filter(({ spec, error }) => spec.required && error)
+    .map(({ error }) => error?.exitCode ?? EXIT.failed);
+  // Where anything can be cured by trying again, that is what the exit code says.
+  return failed.length === 0 ? EXIT.ok : failed.includes(EXIT.tryAgain) ? EXIT.tryAgain : (failed[0] ?? EXIT.failed);
+}
+
+function labelled(id: string, required: boolean, error: MusterError): MusterError {
+  return new MusterError(error.code, `${id}${required ? "" : " (optional)"}: ${error.message}`, {
+    ...error,
+    cause: error,
+  });
+}
+
+function summary(outcomes: SyncOutcome[]): string {
+  const stored = outcomes.filter((outcome) => outcome.stored);
+  const fetched = outcomes.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, 0);
+  const total = stored.reduce((sum, outcome) => sum + (outcome.stored?.bytes ?? 0), 0);
+  const failed = outcomes.length - stored.length;
+  return `${stored.length} of ${outcomes.length} models complete (${bytes(total)}), ${bytes(fetched)} fetched now${failed > 0 ? `, ${failed} failed` : ""}`;
+}

@@ -1,0 +1,262 @@
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { z } from "zod";
+import { MusterError } from "./errors.ts";
+import { registerSecret } from "./redact.ts";
+import { isUrl, type LogLevel, type Settings, settingMeta, settings, token } from "./settings.ts";
+
+/** The repository or image root: the folder above `src/` or `dist/`. */
+const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
+
+export interface Config {
+  workerType: string | null;
+  workerId: string | null;
+  catalogFile: string;
+  catalogOverlay: string | null;
+  modelCacheDir: string;
+  hfHome: string;
+  hfHubCache: string;
+  ollamaModels: string;
+  vllmCache: string;
+  /** null: 1 GB, or 2 % of a smaller volume. */
+  minFreeBytes: number | null;
+  hfToken: string | null;
+  hfEndpoint: string;
+  offline: boolean;
+  enableGpu: "auto" | "true" | "false";
+  minGpuMemoryGb: number | null;
+  visibleDevices: { nvidia?: string; cuda?: string; rocr?: string; hip?: string };
+  engineUrls: { ollama: string | null; vllm: string | null; openai: string | null };
+  coordinatorUrl: string | null;
+  coordinatorToken: string | null;
+  coordinatorTokenFile: string | null;
+  /** PEM text of the coordinator's authority. */
+  coordinatorCa: string | null;
+  maxConnections: number;
+  stallTimeoutMs: number;
+  drainTimeoutMs: number;
+  httpPort: number | null;
+  httpHost: string | null;
+  stateDir: string | null;
+  logLevel: LogLevel;
+  logFormat: "text" | "json";
+  /** null: no file. `required` false: skipped without a word where it cannot be written. */
+  logFile: { path: string; required: boolean } | null;
+  /** Settings that hold but deserve a word, for the log. */
+  warnings: string[];
+}
+
+type Env = Record<string, string | undefined>;
+
+/** Reads the environment once. Every problem is reported together; secrets are registered for redaction and never shown. */
+export function parseConfig(env: Env): Config {
+  // An empty variable is an unset one (compose files pass them so), but an empty CUDA_VISIBLE_DEVICES hides all GPUs.
+  const given = Object.fromEntries(
+    Object.entries(env).filter(
+      ([name, value]) => value !== undefined && (value.trim() !== "" || name === "CUDA_VISIBLE_DEVICES"),
+    ),
+  );
+  const problems: string[] = [];
+  const values = validate(given, problems);
+  const config = derive(values, problems);
+  if (problems.length > 0) {
+    throw new MusterError(
+      "CONFIG_INVALID",
+      `The configuration has ${count(problems.length)}:\n${problems.map((line) => `  ${line}`).join("\n")}`,
+      {
+        hint: "Correct the variables named above; `muster --help` and docs/configuration.md list all of them.",
+        details: { problems },
+      },
+    );
+  }
+  return config;
+}
+
+function validate(given: Env, problems: string[]): Settings {
+  const shape: Record<string, z.ZodType> = settings.shape;
+  const values: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(shape)) {
+    const found = name === "CUDA_VISIBLE_DEVICES" ? given[name] : given[name]?.trim();
+    if (found === undefined) continue;
+    const result = schema.safeParse(found);
+    if (result.success) {
+      values[name] = result.data;
+      continue;
+    }
+    const meta = settingMeta(schema);
+    problems.push(
+      `${name} is ${meta.secret ? "set to something unusable (not shown)" : JSON.stringify(found)}; allowed: ${meta.allowed}.`,
+    );
+  }
+  return values as Settings;
+}
+
+function derive(given: Settings, problems: string[]): Config {
+  const modelCacheDir = given.MODEL_CACHE_DIR ?? given.MODELS_DIR ?? "/models";
+  const hfHome = given.HF_HOME ?? join(modelCacheDir, "huggingface");
+  const hfHubCache = given.HF_HUB_CACHE ?? join(hfHome, "hub");
+  const hfToken =
+    secret(given.HF_TOKEN) ??
+    secretFile("HF_TOKEN_FILE", given.HF_TOKEN_FILE, problems) ??
+    secretFile(null, given.HF_TOKEN_PATH ?? join(hfHome, "token"), problems);
+  const coordinatorToken =
+    secret(given.COORDINATOR_TOKEN) ?? secretFile("COORDINATOR_TOKEN_FILE", given.COORDINATOR_TOKEN_FILE, problems);
+  return {
+    workerType: given.WORKER_TYPE ?? null,
+    workerId: given.WORKER_ID ?? null,
+    catalogFile: given.WORKER_TYPES_FILE ? filePath(given.WORKER_TYPES_FILE) : join(PACKAGE_ROOT, "worker-types.json"),
+    catalogOverlay: given.WORKER_TYPES_OVERLAY ? filePath(given.WORKER_TYPES_OVERLAY) : null,
+    modelCacheDir,
+    hfHome,
+    hfHubCache,
+    ollamaModels: given.OLLAMA_MODELS ?? join(modelCacheDir, "ollama"),
+    vllmCache: given.VLLM_CACHE ?? join(modelCacheDir, "vllm"),
+    minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
+    hfToken,
+    hfEndpoint: endpoint(given.HF_ENDPOINT, problems),
+    offline: given.HF_HUB_OFFLINE ?? false,
+    enableGpu: gpuMode(given.ENABLE_GPU),
+    minGpuMemoryGb: given.MIN_GPU_MEMORY_GB ?? null,
+    visibleDevices: {
+      nvidia: given.NVIDIA_VISIBLE_DEVICES,
+      cuda: given.CUDA_VISIBLE_DEVICES,
+      rocr: given.ROCR_VISIBLE_DEVICES,
+      hip: given.HIP_VISIBLE_DEVICES,
+    },
+    engineUrls: { ollama: given.OLLAMA_URL ?? null, vllm: given.VLLM_URL ?? null, openai: given.OPENAI_URL ?? null },
+    coordinatorUrl: coordinatorUrl(given.COORDINATOR_URL, problems),
+    coordinatorToken,
+    // A token given by value wins over the file, then and later.
+    coordinatorTokenFile: given.COORDINATOR_TOKEN ? null : (given.COORDINATOR_TOKEN_FILE ?? null),
+    coordinatorCa: given.COORDINATOR_CA_FILE
+      ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
+      : null,
+    maxConnections: given.MAX_CONNECTIONS ?? 8,
+    stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
+    drainTimeoutMs: given.DRAIN_TIMEOUT ?? 25_000,
+    httpPort: given.HTTP_PORT ?? null,
+    httpHost: given.HTTP_HOST ?? null,
+    stateDir: given.STATE_DIR ?? null,
+    logLevel: given.LOG_LEVEL ?? "info",
+    logFormat: given.LOG_FORMAT ?? "text",
+    logFile: logFile(given.LOG_FILE),
+    warnings: warnings(given, hfHubCache),
+  };
+}
+
+function warnings(given: Settings, hfHubCache: string): string[] {
+  const found: string[] = [];
+  if (given.TRANSFORMERS_CACHE && given.TRANSFORMERS_CACHE !== hfHubCache) {
+    found.push(
+      `TRANSFORMERS_CACHE=${given.TRANSFORMERS_CACHE} is not followed; models stand in HF_HUB_CACHE=${hfHubCache}.`,
+    );
+  }
+  if (given.MODEL_CACHE_DIR && given.MODELS_DIR && given.MODEL_CACHE_DIR !== given.MODELS_DIR) {
+    found.push(
+      `MODEL_CACHE_DIR=${given.MODEL_CACHE_DIR} and MODELS_DIR=${given.MODELS_DIR} differ; the first is used.`,
+    );
+  }
+  return found;
+}
+
+function logFile(given: string | undefined): Config["logFile"] {
+  if (given === undefined) return { path: "/var/log/model-download.log", required: false };
+  return given.toLowerCase() === "none" ? null : { path: resolve(given), required: true };
+}
+
+function gpuMode(given: string | undefined): Config["enableGpu"] {
+  const mode = (given ?? "auto").toLowerCase();
+  if (mode === "1" || mode === "true") return "true";
+  return mode === "0" || mode === "false" ? "false" : "auto";
+}
+
+function endpoint(given: string | undefined, problems: string[]): string {
+  const url = given ?? "https://huggingface.co";
+  if (!isUrl(url, ["http:", "https:"]))
+    problems.push(`HF_ENDPOINT is ${JSON.stringify(url)}; allowed: an http(s) URL.`);
+  return url.replace(/\/+$/, "");
+}
+
+function coordinatorUrl(given: string | undefined, problems: string[]): string | null {
+  if (!given || !URL.canParse(given)) return null;
+  const url = new URL(given.replace(/^http/i, "ws"));
+  if (url.username || url.password || /token|key|secret/i.test(url.search)) {
+    problems.push(
+      "COORDINATOR_URL carries credentials (not shown); allowed: a URL without them, and COORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE.",
+    );
+  }
+  if (url.protocol === "ws:" && !isPrivateHost(url.hostname)) {
+    problems.push(
+      `COORDINATOR_URL is ${JSON.stringify(given)}; allowed: wss:// for a host outside loopback and private networks.`,
+    );
+  }
+  return url.href;
+}
+
+function filePath(given: string): string {
+  return given.startsWith("file:") ? fileURLToPath(given) : resolve(given);
+}
+
+function secret(value: string | undefined): string | null {
+  const trimmed = value?.trim();
+  if (!trimmed) return null;
+  registerSecret(trimmed);
+  return trimmed;
+}
+
+/** The coordinator's token as it is now: a token file is read again, so that rotating it needs no restart. */
+export function currentCoordinatorToken(
+  config: Pick<Config, "coordinatorToken" | "coordinatorTokenFile">,
+): string | null {
+  if (!config.coordinatorTokenFile) return config.coordinatorToken;
+  return secret(readIfThere(config.coordinatorTokenFile) ?? undefined) ?? config.coordinatorToken;
+}
+
+/** The content of a secret file. A file that was named (not a default place) has to be readable and usable. */
+function secretFile(name: string | null, file: string | undefined, problems: string[]): string | null {
+  if (!file) return null;
+  const content = name ? readable(name, file, problems) : readIfThere(file);
+  if (content === null) return null;
+  const value = secret(content);
+  if (value !== null && token.safeParse(value).success) return value;
+  if (name)
+    problems.push(
+      `${name} names ${file}, which ${value ? "holds something unusable (not shown)" : "is empty"}; allowed: a file with one token.`,
+    );
+  return null;
+}
+
+function readable(name: string, file: string, problems: string[]): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    problems.push(
+      `${name} is ${JSON.stringify(file)}, which cannot be read (${(error as NodeJS.ErrnoException).code}); allowed: a readable file.`,
+    );
+    return null;
+  }
+}
+
+function readIfThere(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return null;
+  }
+}
+
+function count(problems: number): string {
+  return problems === 1 ? "a problem" : `${problems} problems`;
+}
+
+/** Hosts to which an unencrypted connection is taken for private: loopback, private ranges, names without a public suffix. */
+function isPrivateHost(host: string): boolean {
+  return (
+    /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|\[(::1|f[cd]|fe80))/i.test(
+      host,
+    ) ||
+    !/[.:]/.test(host) ||
+    /\.(local|internal|lan|svc|cluster\.local|home\.arpa|localhost)$/i.test(host)
+  );
+}

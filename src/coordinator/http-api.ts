@@ -1,0 +1,81 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { CoordinatorPayload } from "../protocol.ts";
+import { apiError, UNAUTHORIZED } from "./api-error.ts";
+import { isAuthorized } from "./authorize.ts";
+import type { WorkerRegistry } from "./worker-registry.ts";
+
+interface Answer {
+  status: number;
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+const COMMANDS = new Map<string, CoordinatorPayload>([
+  ["drain", { t: "drain" }],
+  ["pause", { t: "pause" }],
+  ["resume", { t: "resume" }],
+  ["sync", { t: "models.sync" }],
+]);
+
+/** The coordinator's side for operators and programs: workers, and what to tell them. */
+export function handleRequest(
+  request: IncomingMessage,
+  response: ServerResponse,
+  context: { registry: WorkerRegistry; clientToken: string | null },
+): void {
+  request.resume();
+  const { status, body, headers } = answer(request, context);
+  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+function answer(request: IncomingMessage, context: { registry: WorkerRegistry; clientToken: string | null }): Answer {
+  const path = (request.url ?? "/").split("?")[0]!;
+  if (path === "/livez") return only("GET", request, () => ({ status: 200, body: { status: "ok" } }));
+  if (!isAuthorized(request, context.clientToken)) {
+    return { status: 401, body: UNAUTHORIZED, headers: { "www-authenticate": "Bearer" } };
+  }
+  const match = /^\/v1\/workers(?:\/([^/]+)(?:\/([^/]+))?)?$/.exec(path);
+  if (!match) return notFound(`There is no ${path}.`);
+  const [, id, command] = match;
+  if (id === undefined) return only("GET", request, () => list(context.registry));
+  return worker(request, { registry: context.registry, id: decoded(id), command });
+}
+
+function list(registry: WorkerRegistry): Answer {
+  return { status: 200, body: { object: "list", data: registry.list() } };
+}
+
+function worker(
+  request: IncomingMessage,
+  { registry, id, command }: { registry: WorkerRegistry; id: string; command: string | undefined },
+): Answer {
+  const view = registry.get(id);
+  const payload = COMMANDS.get(command ?? "");
+  if (!view) return notFound(`There is no worker ${id}.`);
+  if (command === undefined) return only("GET", request, () => ({ status: 200, body: view }));
+  if (!payload) return notFound(`There is no command ${command}; there are ${[...COMMANDS.keys()].join(", ")}.`);
+  return only("POST", request, () =>
+    registry.send(id, payload)
+      ? { status: 202, body: { object: "worker.command", id, command } }
+      : { status: 409, body: apiError("worker_disconnected", `The worker ${id} is not connected.`) },
+  );
+}
+
+function only(method: string, request: IncomingMessage, then: () => Answer): Answer {
+  if (request.method === method) return then();
+  const body = apiError("method_not_allowed", `${request.method} is not allowed here; ${method} is.`);
+  return { status: 405, body, headers: { allow: method } };
+}
+
+function notFound(message: string): Answer {
+  return { status: 404, body: apiError("not_found", message) };
+}
+
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}

@@ -1,0 +1,60 @@
+import { MusterError } from "../errors.ts";
+import { diskSpace } from "../system.ts";
+
+export interface Reservation {
+  /** Bytes that have been written and are therefore no longer free on the disk either. */
+  written(bytes: number): void;
+  release(): void;
+}
+
+/** Promises space to transfers that run side by side, so that they do not fill the disk together. */
+export class DiskBudget {
+  readonly #minFreeBytes: number | null;
+  #outstanding = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(minFreeBytes: number | null) {
+    this.#minFreeBytes = minFreeBytes;
+  }
+
+  /** Throws DISK_FULL, before the first byte, where the missing bytes and the reserve do not fit. */
+  reserve(path: string, bytes: number, name: string): Promise<Reservation> {
+    const result = this.#turn.then(() => this.#reserve(path, bytes, name));
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async #reserve(path: string, bytes: number, name: string): Promise<Reservation> {
+    const { free, size } = await diskSpace(path);
+    const keepFree = reserveBytes(this.#minFreeBytes, size);
+    const have = free - this.#outstanding - keepFree;
+    if (bytes > have) {
+      const missing = bytes - have;
+      throw new MusterError(
+        "DISK_FULL",
+        `${name} needs ${gb(bytes)}, and ${path} has ${gb(Math.max(0, have))} to spare (${gb(free)} free, ${gb(keepFree)} kept free, ${gb(this.#outstanding)} promised to others).`,
+        {
+          hint: `Free ${gb(missing)} or enlarge the volume (\`muster list\` shows what is stored), or lower MIN_FREE_GB; then run \`muster sync\`.`,
+          details: { needBytes: bytes, haveBytes: have },
+        },
+      );
+    }
+    let left = bytes;
+    this.#outstanding += left;
+    const settle = (count: number) => {
+      const settled = Math.min(left, count);
+      left -= settled;
+      this.#outstanding -= settled;
+    };
+    return { written: (count) => settle(Math.max(0, count)), release: () => settle(left) };
+  }
+}
+
+/** Bytes that fetching leaves free on a volume of that size. */
+export function reserveBytes(configured: number | null, volumeSize: number): number {
+  return configured ?? Math.min(1e9, volumeSize * 0.02);
+}
+
+function gb(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}

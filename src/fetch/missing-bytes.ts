@@ -1,0 +1,54 @@
+import type { FileSpec, Variant } from "../model.ts";
+import { hasBlob } from "../store/hub-cache.ts";
+import { ingestFolder } from "../store/layout.ts";
+import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
+import { partialBytes } from "../store/partial-file.ts";
+import { chooseFiles } from "./choose-files.ts";
+import { knownDescription } from "./describe.ts";
+import type { SyncContext } from "./sync-model.ts";
+
+export interface ModelAmounts {
+  state: "stored" | "partial" | "missing";
+  /** null where the size is not known without fetching. */
+  bytesTotal: number | null;
+  bytesPresent: number;
+  bytesMissing: number | null;
+}
+
+/** What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. */
+export async function missingBytes(
+  variant: Variant,
+  context: Pick<SyncContext, "layout" | "volume" | "described">,
+): Promise<ModelAmounts> {
+  const stored = await findComplete(context.layout, variant);
+  if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
+  const files = await expectedFiles(variant, context);
+  if (!files)
+    return { state: "missing", bytesTotal: variant.sizeBytes, bytesPresent: 0, bytesMissing: variant.sizeBytes };
+  const folder = await ingestFolder(context.volume, context.layout.hub.repo(variant.location));
+  const present = await Promise.all(
+    files.map(async (file) =>
+      (await hasBlob(context.layout.hub, variant.location, file))
+        ? file.size
+        : partialBytes(folder, file.digest, file.size),
+    ),
+  );
+  const bytesTotal = files.reduce((sum, { size }) => sum + size, 0);
+  const bytesPresent = present.reduce((sum, count) => sum + count, 0);
+  return {
+    state: bytesPresent > 0 ? "partial" : "missing",
+    bytesTotal,
+    bytesPresent,
+    bytesMissing: bytesTotal - bytesPresent,
+  };
+}
+
+async function expectedFiles(
+  variant: Variant,
+  context: Pick<SyncContext, "layout" | "described">,
+): Promise<FileSpec[] | null> {
+  const record = await readManifest(context.layout, manifestKey(variant));
+  if (record) return record.files;
+  const description = await knownDescription(variant, context);
+  return description && chooseFiles(description.files, variant).files;
+}

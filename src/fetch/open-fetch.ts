@@ -1,0 +1,37 @@
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { createLayout } from "../store/layout.ts";
+import { DiskBudget } from "./disk-budget.ts";
+import { createDispatcher } from "./dispatcher.ts";
+import { USER_AGENT } from "./hub-client.ts";
+import type { SyncContext } from "./sync-model.ts";
+import { Lanes } from "./transfer/lanes.ts";
+
+/** Attempts after the first, for the small questions to a hub. */
+const API_RETRIES = 4;
+
+/** Everything fetching works with, made from the configuration. Dispose of it when done. */
+export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
+  const { stallTimeoutMs, maxConnections } = config;
+  const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
+  const lanes = new Lanes({ connections: maxConnections, stallTimeoutMs, userAgent: USER_AGENT });
+  return {
+    volume: config.modelCacheDir,
+    layout: createLayout(config.modelCacheDir, config.hfHubCache),
+    offline: config.offline,
+    described: new Map(),
+    hub: {
+      endpoint: config.hfEndpoint,
+      token: config.hfToken,
+      dispatcher,
+      retries: API_RETRIES,
+      onRetry: (error, delayMs) => log.warn(`${error.message} Trying again in ${(delayMs / 1000).toFixed(1)} s`),
+    },
+    lanes,
+    disk: new DiskBudget(config.minFreeBytes),
+    signal,
+    async [Symbol.asyncDispose]() {
+      await Promise.all([lanes.close(), dispatcher.destroy()]);
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import type { Logger } from "../log.ts";
+import type { KeepObserver } from "./keep-models.ts";
+import type { SyncObserver, SyncProgress } from "./sync-models.ts";
+
+const EVERY_MS = 3_000;
+
+/** Progress as log lines that begin with "Downloading", every few seconds for each model. */
+export function logProgress(log: Logger): SyncObserver {
+  const states = new Map<string, { state: string; loggedAt: number; startedBytes: number }>();
+  return {
+    onProgress(progress) {
+      const { spec, state } = progress;
+      const key = spec.variant.id;
+      const before = states.get(key);
+      const now = performance.now();
+      if (before?.state === state && (state !== "fetching" || now - before.loggedAt < EVERY_MS)) return;
+      states.set(key, { state, loggedAt: now, startedBytes: before?.startedBytes ?? progress.bytesDone });
+      if (state === "fetching") log.info(progressLine(progress));
+      else if (state === "stored" && before?.state === "fetching")
+        log.info(`Downloaded ${nameOf(progress)}: ${bytes(progress.bytesTotal)}`);
+      else if (state === "stored" && before === undefined)
+        log.info(`${nameOf(progress)} is complete on the volume: ${bytes(progress.bytesTotal)}`);
+    },
+    onNote: (spec, message) => log.warn({ model: spec.id }, message),
+  };
+}
+
+/** Tells several observers. */
+export function observeAll(...observers: KeepObserver[]): KeepObserver {
+  return {
+    onProgress: (progress) => {
+      for (const observer of observers) observer.onProgress(progress);
+    },
+    onNote: (spec, message) => {
+      for (const observer of observers) observer.onNote(spec, message);
+    },
+    onVolumeChange: () => {
+      for (const observer of observers) observer.onVolumeChange();
+    },
+  };
+}
+
+function progressLine(progress: SyncProgress): string {
+  const { bytesDone, bytesTotal, rate } = progress;
+  const percent = bytesTotal > 0 ? Math.floor((bytesDone / bytesTotal) * 100) : 100;
+  const pace = rate > 0 ? `, ${bytes(rate)}/s, ${timeLeft((bytesTotal - bytesDone) / rate)} left` : "";
+  return `Downloading ${nameOf(progress)}: ${percent}% (${bytes(bytesDone)} of ${bytes(bytesTotal)}${pace})`;
+}
+
+function nameOf({ spec }: SyncProgress): string {
+  return spec.variant.location;
+}
+
+/** Decimal units, as hubs and disks are labelled. */
+export function bytes(count: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = count;
+  let unit = 0;
+  for (; value >= 999.5 && unit < units.length - 1; unit += 1) value /= 1000;
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+export function timeLeft(seconds: number): string {
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}

@@ -1,0 +1,36 @@
+import type { ErrorData } from "../../errors.ts";
+import type { Digest } from "../../model.ts";
+
+/** What the main thread and a transfer lane say to each other. */
+
+/** One file to fetch into a partial, or a file on disk to digest. */
+export type TransferJob =
+  | {
+      kind: "fetch";
+      url: string;
+      /** Value of the Authorization header; sent to the origin of `url` only. */
+      authorization: string | null;
+      /** For error texts: what is fetched, and the page where access is asked for. */
+      name: string;
+      page: string;
+      /** Folder of the partial. */
+      folder: string;
+      size: number;
+      digest: Digest;
+    }
+  | { kind: "digest"; path: string; size: number; digest: Digest };
+
+export interface LaneOptions {
+  connections: number;
+  stallTimeoutMs: number;
+  userAgent: string;
+}
+
+export type ToLane = { type: "start"; id: number; job: TransferJob } | { type: "cancel"; id: number };
+
+export type FromLane =
+  /** Bytes that came in (negative when a file had to start over). */
+  | { type: "progress"; id: number; bytes: number }
+  | { type: "note"; id: number; message: string }
+  | { type: "done"; id: number; matches: boolean }
+  | { type: "failed"; id: number; error: ErrorData };

@@ -1,0 +1,129 @@
+#!/usr/bin/env node
+import { enableCompileCache } from "node:module";
+import { Command, CommanderError } from "commander";
+import { EXIT } from "./errors.ts";
+import { VERSION } from "./system.ts";
+
+enableCompileCache();
+
+// A line nobody reads any more (`muster list | head -1`) is no reason to crash.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(EXIT.ok);
+  throw error;
+});
+
+const program = new Command("muster")
+  .description("The entrypoint agent of AI workers: detect, select, fetch, register, serve.")
+  .version(VERSION, "-V, --version")
+  .enablePositionalOptions()
+  .configureHelp({ showGlobalOptions: true })
+  .addHelpText(
+    "after",
+    "\nSettings come from the environment; docs/configuration.md lists them.\nExit codes: 0 done, 1 failed, 64 wrong usage, 75 try again, 78 configuration or authorization.",
+  )
+  .exitOverride();
+
+/** Commands load when they run, so that `health` every few seconds costs little. */
+function command<Arguments extends unknown[]>(definition: Command, run: (...args: Arguments) => Promise<number>): void {
+  definition.exitOverride().action(async (...args: unknown[]) => {
+    const options = definition.opts<{ json?: boolean }>();
+    try {
+      process.exitCode = await run(...(args as Arguments));
+    } catch (error) {
+      const { printError } = await import("./cli/output.ts");
+      process.exitCode = printError(error, options).exitCode;
+    }
+  });
+}
+
+const json = ["--json", "print JSON on standard output"] as const;
+
+command(
+  program
+    .command("start")
+    .description(
+      "run the worker: detect, select, fetch, register, serve; with a command after --, supervise it as the engine",
+    )
+    .argument("[engine...]", "engine to supervise, after --: ollama serve, vllm serve …")
+    .passThroughOptions()
+    .addHelpText(
+      "after",
+      "\nExamples:\n  WORKER_TYPE=embedding muster start\n  WORKER_TYPE=gpu-worker muster start -- ollama serve",
+    ),
+  async (engine: string[]) => (await import("./cli/start.ts")).start(engine),
+);
+
+command(
+  program
+    .command("sync")
+    .description("fetch what is missing of a worker type's models (or of single models), and end")
+    .argument("[names...]", "worker type or models of the catalog; WORKER_TYPE where none is given")
+    .option(...json)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding\n  muster sync all-minilm-l6-v2 --json",
+    ),
+  async (names: string[], options) => (await import("./cli/sync.ts")).sync(names, options as { json?: boolean }),
+);
+
+command(
+  program
+    .command("plan")
+    .description("show hardware, the models and variants that fit, and what would be fetched; fetches no weights")
+    .argument("[names...]", "worker type or models of the catalog; WORKER_TYPE where none is given")
+    .option(...json),
+  async (names: string[], options) => (await import("./cli/plan.ts")).plan(names, options as { json?: boolean }),
+);
+
+command(
+  program
+    .command("status")
+    .description("show what the running agent is doing")
+    .option(...json),
+  async (options) => (await import("./cli/status.ts")).status(options as { json?: boolean }),
+);
+
+command(
+  program
+    .command("list")
+    .description("list the models on the volume")
+    .option(...json),
+  async (options) => (await import("./cli/list.ts")).list(options as { json?: boolean }),
+);
+
+command(
+  program
+    .command("health")
+    .description("exit 0 while the agent is alive (for HEALTHCHECK)")
+    .option("--ready", "exit 0 only while work may be sent to it")
+    .option(...json),
+  async (options) => (await import("./cli/health.ts")).health(options as { json?: boolean; ready?: boolean }),
+);
+
+command(
+  program
+    .command("doctor")
+    .description("check GPU, volume, catalog, hub, coordinator and engines, and say what to do")
+    .option(...json),
+  async (options) => (await import("./cli/doctor.ts")).doctor(options as { json?: boolean }),
+);
+
+command(
+  program
+    .command("coordinator")
+    .description("run the reference coordinator (in memory)")
+    .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
+    .addHelpText(
+      "after",
+      "\nCOORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE is the token workers and clients need; without one only loopback is served.",
+    ),
+  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as { listen: string }),
+);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  // Help and version end well; everything else commander says is about wrong usage.
+  process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? EXIT.ok : EXIT.usage;
+}

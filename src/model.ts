@@ -1,0 +1,123 @@
+/** The words for models that every step shares. */
+
+export const SOURCES = ["huggingface", "ollama", "s3", "path"] as const;
+export type Source = (typeof SOURCES)[number];
+
+export const ENGINES = ["vllm", "ollama", "openai"] as const;
+export type Engine = (typeof ENGINES)[number];
+
+export const TASKS = ["chat", "completion", "vision", "ocr", "embedding", "rerank"] as const;
+export type Task = (typeof TASKS)[number];
+
+export const FORMATS = ["safetensors", "gguf", "pickle"] as const;
+export type Format = (typeof FORMATS)[number];
+
+export const JOB_KINDS = ["chat", "completion", "embedding", "ocr"] as const;
+export type JobKind = (typeof JOB_KINDS)[number];
+
+/** requested → fetching → stored → loading → ready, or failed from anywhere. */
+export const MODEL_STATES = ["requested", "fetching", "stored", "loading", "ready", "failed"] as const;
+export type ModelState = (typeof MODEL_STATES)[number];
+
+/** One way to have a model: where it comes from, in which form, for which engine. */
+export interface Variant {
+  /** Unique within its model; shown in plans and logs. */
+  id: string;
+  source: Source;
+  /** Where the source finds it: a hub repo id, an Ollama name, an s3:// URL, or a path. */
+  location: string;
+  revision: string;
+  format: Format;
+  quantization: string | null;
+  engine: Engine;
+  /** Declared floor, in gigabytes (10⁹ bytes) of GPU memory per GPU. */
+  minGpuMemoryGb: number;
+  /** GPUs that share the model by tensor parallelism. */
+  gpuCount: number;
+  include: string[];
+  exclude: string[];
+  /** Fetch pickled weights (.bin, .pth) where there is nothing safer; loading them can run code. */
+  allowPickle: boolean;
+  /** Bytes of the weights as the catalog knows them; the source's own answer wins. */
+  sizeBytes: number | null;
+  architecture: Architecture | null;
+}
+
+/** What VRAM need depends on, read from config.json, a GGUF header, or declared in the catalog. */
+export interface Architecture {
+  /** Layers that hold a KV cache over the whole context. */
+  attentionLayers: number;
+  /** Layers that attend to a sliding window only, and that window in tokens. */
+  windowedLayers: number;
+  window: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  hiddenSize: number;
+  /** Bytes per KV cache element: 2 for fp16/bf16, 1 for fp8. */
+  kvBytes: number;
+  /** Multi-head latent attention: elements cached per token and layer instead of 2·kvHeads·headDim; null without. */
+  latentDim: number | null;
+  maxContext: number | null;
+  intermediateSize: number | null;
+  /** Group size of a grouped quantization (GPTQ, AWQ); null without. */
+  quantizationGroup: number | null;
+  /** Numeric type of the weights, as the config names it (bfloat16, float16, fp8 …). */
+  dtype: string | null;
+}
+
+/** What is known of a variant without its weights. */
+export interface VariantFacts {
+  weightsBytes: number | null;
+  /** A vision projector beside the weights, bytes. */
+  projectorBytes: number;
+  architecture: Architecture | null;
+}
+
+/** A model chosen for this worker, in the variant that fits. */
+export interface ModelSpec {
+  id: string;
+  task: Task;
+  required: boolean;
+  license: string | null;
+  gated: boolean;
+  variant: Variant;
+  /** Tokens per sequence the plan reckons with; null where the task has none. */
+  context: number | null;
+  /** Indices into Hardware.gpus; empty on the CPU. */
+  gpus: number[];
+  /** Why this variant, in words. */
+  reason: string;
+}
+
+/** `git-sha1` is sha1("blob " + size + NUL + content), as git names its objects. */
+export interface Digest {
+  algorithm: "sha256" | "git-sha1";
+  /** Lower case. */
+  hex: string;
+}
+
+/** One file of a model at its source. */
+export interface FileSpec {
+  /** Relative, with forward slashes. */
+  path: string;
+  size: number;
+  digest: Digest;
+}
+
+/** The record of a model that is complete on the volume; written last. */
+export interface StoredModel {
+  key: string;
+  source: Source;
+  location: string;
+  /** As asked for (a branch, a tag) and as pinned (a commit, a manifest digest). */
+  requestedRevision: string;
+  revision: string;
+  /** Folder or name an engine is pointed at. */
+  path: string;
+  files: FileSpec[];
+  bytes: number;
+  license: string | null;
+  /** RFC 3339. */
+  storedAt: string;
+}

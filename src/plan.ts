@@ -1,0 +1,76 @@
+import type { Config } from "./config.ts";
+import { detectHardware } from "./detect/detect-hardware.ts";
+import { MusterError } from "./errors.ts";
+import { collectFacts, type DescribeContext } from "./fetch/describe.ts";
+import type { Hardware } from "./hardware.ts";
+import type { Logger } from "./log.ts";
+import type { Variant } from "./model.ts";
+import { type Selection, selectModels } from "./select/select-models.ts";
+import { type Catalog, findWorkerType, readCatalog, type WorkerType } from "./select/worker-types.ts";
+
+/** The first two steps, detect and select, as the agent and the commands share them. */
+
+export function openCatalog(config: Config): Promise<Catalog> {
+  return readCatalog(config.catalogFile, config.catalogOverlay);
+}
+
+export function detect(config: Config, signal?: AbortSignal): Promise<Hardware> {
+  const { nvidia, cuda, rocr, hip } = config.visibleDevices;
+  return detectHardware({
+    enableGpu: config.enableGpu,
+    env: { nvidiaVisibleDevices: nvidia, cudaVisibleDevices: cuda, rocrVisibleDevices: rocr, hipVisibleDevices: hip },
+    signal,
+  });
+}
+
+export interface SelectContext {
+  config: Config;
+  hardware: Hardware;
+  sources: DescribeContext;
+  log: Logger;
+}
+
+/** The models of WORKER_TYPE in the variants that fit. */
+export function select(context: SelectContext, catalog: Catalog): Promise<Selection> {
+  return selectFor(findWorkerType(catalog, context.config.workerType), context, catalog);
+}
+
+/** The same for any worker type, of the catalog or made for one command. */
+export async function selectFor(
+  type: WorkerType,
+  { config, hardware, sources, log }: SelectContext,
+  catalog: Catalog,
+): Promise<Selection> {
+  // What only a GPU could hold need not be asked for where there is none.
+  const candidates = variantsOf(type, catalog).filter(
+    ({ minGpuMemoryGb }) => hardware.gpus.length > 0 || minGpuMemoryGb === 0,
+  );
+  const facts = await collectFacts(candidates, sources, (variant, error) => {
+    const reason = error instanceof MusterError ? error.message : String(error);
+    log.warn(`Nothing is known beforehand of ${variant.location}; going by the catalog. ${reason}`);
+  });
+  const { enableGpu, minGpuMemoryGb } = config;
+  return selectModels({
+    catalog,
+    workerType: type,
+    hardware,
+    enableGpu,
+    minGpuMemoryGb,
+    factsOf: (variant) => facts.get(variant) ?? null,
+  });
+}
+
+/** Those of the type and of the types it may fall back to. */
+function variantsOf(type: WorkerType, catalog: Catalog): Variant[] {
+  const variants = new Set<Variant>();
+  for (
+    let next: WorkerType | undefined = type;
+    next;
+    next = next.fallback ? catalog.workerTypes.get(next.fallback) : undefined
+  ) {
+    for (const { model } of next.models) {
+      for (const variant of model.variants) variants.add(variant);
+    }
+  }
+  return [...variants];
+}

@@ -1,0 +1,112 @@
+import { WebSocket } from "ws";
+import type { Logger } from "../log.ts";
+import {
+  CLOSE,
+  type CoordinatorFrame,
+  coordinatorFrame,
+  decodeFrame,
+  encodeFrame,
+  PROTOCOL_DEFAULTS,
+  type WorkerPayload,
+} from "../protocol.ts";
+import { FRAME_CEILING, type HandshakeOptions, startHandshake } from "./handshake.ts";
+
+export interface ConnectOptions extends HandshakeOptions {
+  log: Logger;
+}
+
+export interface CloseInfo {
+  code: number;
+  reason: string;
+  /** Who ended it: `worker` when this side closed or gave up. */
+  by: "worker" | "coordinator";
+}
+
+export interface Connection {
+  /** Settles once the socket is gone; never rejects. */
+  readonly closed: Promise<CloseInfo>;
+  /** Frames flow from here on; nothing is read before. */
+  listen(onFrame: (frame: CoordinatorFrame) => void): void;
+  /** False where the frame was not sent: the socket is not open, or the frame is over the limit. */
+  send(payload: WorkerPayload): boolean;
+  /** The `maxFrame` of the welcome; binds both sides. */
+  limitFrames(bytes: number): void;
+  close(code: number, reason: string): void;
+  /** Ends a socket whose peer does not answer any more. */
+  terminate(reason: string): void;
+}
+
+/** One WebSocket to the coordinator, open and quiet until `listen`. Throws COORDINATOR_UNREACHABLE or _REFUSED. */
+export async function connect(options: ConnectOptions): Promise<Connection> {
+  const { socket, opened } = await startHandshake(options);
+  const connection = wrap(socket, options);
+  await opened();
+  return connection;
+}
+
+function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
+  const closed = Promise.withResolvers<CloseInfo>();
+  let ours: Omit<CloseInfo, "by"> | null = null;
+  let maxFrame: number = PROTOCOL_DEFAULTS.maxFrame;
+
+  const close = (code: number, reason: string) => {
+    if (socket.readyState !== WebSocket.OPEN) return;
+    ours = { code, reason };
+    socket.close(code, reason);
+  };
+  const terminate = (reason: string) => {
+    ours ??= { code: 1006, reason };
+    socket.terminate();
+  };
+  const stop = () => {
+    // A close under way may end: that is how a goodbye gets through while everything else stops.
+    if (socket.readyState !== WebSocket.CLOSING) terminate("stopped");
+  };
+  signal.addEventListener("abort", stop, { once: true });
+  socket.on("error", (error) => {
+    // Broken WebSocket framing; ws closes the socket itself, with the code that fits.
+    ours ??= { code: 1006, reason: error.message };
+  });
+  socket.once("close", (code, reason) => {
+    signal.removeEventListener("abort", stop);
+    closed.resolve(ours ? { ...ours, by: "worker" } : { code, reason: reason.toString(), by: "coordinator" });
+  });
+
+  const decode = (data: Buffer, isBinary: boolean): CoordinatorFrame | null => {
+    if (socket.readyState !== WebSocket.OPEN) return null;
+    if (isBinary) close(CLOSE.protocol, "binary message; every message is JSON text");
+    else if (data.length > maxFrame) close(CLOSE.tooBig, `a message of ${data.length} bytes; maxFrame is ${maxFrame}`);
+    else {
+      const decoded = decodeFrame(coordinatorFrame, data.toString());
+      if (decoded.ok) return decoded.frame;
+      if (decoded.unknown) log.debug(`Ignored a frame: ${decoded.reason}`);
+      else close(CLOSE.protocol, decoded.reason);
+    }
+    return null;
+  };
+  return {
+    closed: closed.promise,
+    listen(onFrame) {
+      socket.on("message", (data: Buffer, isBinary) => {
+        const frame = decode(data, isBinary);
+        if (frame) onFrame(frame);
+      });
+      socket.resume();
+    },
+    send(payload) {
+      if (socket.readyState !== WebSocket.OPEN) return false;
+      const text = encodeFrame(payload);
+      if (Buffer.byteLength(text) > maxFrame) {
+        log.warn(`Did not send a ${payload.t} frame: it is over the coordinator's limit of ${maxFrame} bytes`);
+        return false;
+      }
+      socket.send(text);
+      return true;
+    },
+    limitFrames(bytes) {
+      maxFrame = Math.min(bytes, FRAME_CEILING);
+    },
+    close,
+    terminate,
+  };
+}

@@ -1,0 +1,75 @@
+import type { CoordinatorFrame, ModelReport } from "../protocol.ts";
+import type { Connection } from "./connection.ts";
+import { startHeartbeat } from "./heartbeat.ts";
+import { reportModels } from "./report-models.ts";
+import type { SessionContext } from "./session.ts";
+import { watchSilence } from "./silence.ts";
+
+export interface DutyOptions extends SessionContext {
+  connection: Connection;
+  welcome: Extract<CoordinatorFrame, { t: "welcome" }>;
+  /** The models as the hello told them. */
+  known: ModelReport[];
+}
+
+export interface Duty {
+  acknowledge(n: number): void;
+  /** The welcome held for one beat, and a beat was acknowledged: this coordinator works. */
+  held(): boolean;
+  stop(): void;
+}
+
+/** A connection without an acknowledged beat for this many beats is taken for dead. */
+const SILENT_BEATS = 2.5;
+
+/** A session from its welcome on: beats, reports of the models, and the watch over the acknowledgements. */
+export function startDuty({ connection, welcome, known, board, vitals, ...context }: DutyOptions): Duty {
+  const { url, slots, log } = context;
+  const { beatMs, sessionId, epoch } = welcome;
+  const welcomedAt = performance.now();
+  const silentMs = beatMs * SILENT_BEATS;
+  let acknowledged = 0;
+  let told = "";
+  const standing = () => `${board.current.state} ${board.current.ready}`;
+
+  connection.limitFrames(welcome.maxFrame);
+  board.setCoordinator({ url, connected: true, sessionId, epoch, beatMs, error: null });
+  log.info({ sessionId, epoch, beatMs }, "Registered with the coordinator");
+
+  const reporter = reportModels(board, known, (report) => connection.send({ t: "model.state", ...report }));
+  const silence = watchSilence(silentMs, () => connection.terminate(`no beat acknowledged within ${silentMs} ms`));
+  const heartbeat = startHeartbeat(beatMs, (n, loopLagMs) => {
+    const { ready, state } = board.current;
+    told = standing();
+    connection.send({
+      t: "beat",
+      n,
+      ready,
+      state,
+      slotsFree: slots,
+      ...vitals.latest,
+      loopLagMs,
+      jobs: [],
+      modelsRevision: reporter.revision,
+    });
+    vitals.refresh();
+  });
+  const unsubscribe = board.onChange((event) => {
+    if (event.kind === "agent" && standing() !== told) heartbeat.now();
+  });
+  return {
+    acknowledge(n) {
+      if (n <= acknowledged || n > heartbeat.n) return;
+      acknowledged = n;
+      silence.heard();
+      board.setCoordinator({ url, lastAckAt: Date.now() });
+    },
+    held: () => acknowledged > 0 && performance.now() - welcomedAt >= beatMs,
+    stop() {
+      unsubscribe();
+      heartbeat.stop();
+      silence.stop();
+      reporter.stop();
+    },
+  };
+}

@@ -1,0 +1,206 @@
+import { MusterError } from "../errors.ts";
+import type { Hardware } from "../hardware.ts";
+import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
+import type { Condition } from "./catalog-schema.ts";
+import { type Misfit, type Placement, place, type Reserved, totalBytes } from "./placement.ts";
+import type { Catalog, ModelReference, WorkerType } from "./worker-types.ts";
+
+export interface SelectInput {
+  catalog: Catalog;
+  workerType: WorkerType;
+  hardware: Hardware;
+  enableGpu: "auto" | "true" | "false";
+  /** Replaces the worker type's own floor. */
+  minGpuMemoryGb: number | null;
+  /** What is known of a variant beforehand; null where nothing is. */
+  factsOf: (variant: Variant) => VariantFacts | null;
+}
+
+/** A variant (or a whole model) that was not taken. */
+export interface Refusal {
+  model: string;
+  variant: string | null;
+  required: boolean;
+  reason: string;
+  needBytes: number | null;
+  haveBytes: number | null;
+  largestContext: number | null;
+}
+
+export interface Selection {
+  workerType: WorkerType;
+  /** Required models first. */
+  models: ModelSpec[];
+  refused: Refusal[];
+  /** What the operator should hear: a fallback that was taken, an optional model left out. */
+  notices: string[];
+}
+
+/**
+ * The models for this machine, each in the first variant that fits beside the others. Where a required one fits in no
+ * combination, the fallback worker type is tried. Throws GPU_REQUIRED or NOTHING_FITS with need and have.
+ */
+export function selectModels(input: SelectInput): Selection {
+  const notices: string[] = [];
+  const refused: Refusal[] = [];
+  let type: WorkerType = input.workerType;
+  for (;;) {
+    const attempt = selectForType(input, type);
+    if ("models" in attempt)
+      return { ...attempt, refused: [...refused, ...attempt.refused], notices: [...notices, ...attempt.notices] };
+    refused.push(...attempt.refused);
+    const fallback = type.fallback && !attempt.final ? input.catalog.workerTypes.get(type.fallback) : undefined;
+    if (!fallback) throw attempt.error;
+    notices.push(`Worker type ${type.id} cannot run here (${attempt.why}); falling back to ${fallback.id}`);
+    type = fallback;
+  }
+}
+
+interface Failure {
+  why: string;
+  error: MusterError;
+  refused: Refusal[];
+  /** The operator insisted, so that no fallback may be taken. */
+  final: boolean;
+}
+
+function selectForType(input: SelectInput, type: WorkerType): Selection | Failure {
+  const gpus = usableGpus(input, type);
+  if (gpus.length === 0) {
+    const why = gpuShortage(input, type);
+    if (input.enableGpu === "true" && type.gpu !== "none") return gpuFailure(why, true);
+    if (type.gpu === "required") return gpuFailure(why, false);
+  }
+  const wanted = type.models.filter(({ when }) => holds(when, input.hardware, gpus));
+  const required = wanted.filter(({ optional }) => !optional);
+  const optional = wanted.filter((reference) => reference.optional);
+  const refused: Refusal[] = [];
+  const taken = placeAll(input, required, { gpus, reserved: new Map(), refused });
+  if (!taken) return fitFailure(type, required, refused);
+  const models = [...taken.models];
+  const notices: string[] = [];
+  let reserved = taken.reserved;
+  for (const reference of optional) {
+    const extra = placeAll(input, [reference], { gpus, reserved, refused });
+    if (extra) {
+      models.push(...extra.models);
+      reserved = extra.reserved;
+    } else {
+      const last = refused.findLast(({ model }) => model === reference.model.id);
+      notices.push(`Optional model ${reference.model.id} is left out: ${last?.reason ?? "it does not fit"}`);
+    }
+  }
+  return { workerType: type, models, refused: dedupe(refused), notices };
+}
+
+interface Room {
+  gpus: number[];
+  reserved: Reserved;
+  refused: Refusal[];
+}
+
+/** Depth first over the variants, best first, so that an earlier model gives way to let a later one in. */
+function placeAll(
+  input: SelectInput,
+  references: ModelReference[],
+  room: Room,
+): { models: ModelSpec[]; reserved: Reserved } | null {
+  const [reference, ...rest] = references;
+  if (!reference) return { models: [], reserved: room.reserved };
+  for (const variant of reference.model.variants) {
+    const placement = place({
+      variant,
+      facts: input.factsOf(variant),
+      context: reference.context,
+      maxContext: reference.model.contextLength,
+      hardware: input.hardware,
+      gpus: room.gpus,
+      reserved: room.reserved,
+    });
+    if (!placement.ok) {
+      room.refused.push(refusal(reference, variant, placement));
+      continue;
+    }
+    const others = placeAll(input, rest, { ...room, reserved: placement.reserved });
+    if (others) return { models: [toSpec(reference, variant, placement), ...others.models], reserved: others.reserved };
+  }
+  return null;
+}
+
+function toSpec(reference: ModelReference, variant: Variant, placement: Placement): ModelSpec {
+  const { id, task, license, gated } = reference.model;
+  const { context, gpus, reason } = placement;
+  return { id, task, license, gated, required: !reference.optional, variant, context, gpus, reason };
+}
+
+function refusal(
+  reference: ModelReference,
+  variant: Variant,
+  { reason, needBytes, haveBytes, largestContext }: Misfit,
+): Refusal {
+  const base = { model: reference.model.id, variant: variant.id, required: !reference.optional };
+  return { ...base, reason, needBytes, haveBytes, largestContext };
+}
+
+function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
+  if (type.gpu === "none" || enableGpu === "false") return [];
+  const floor = (minGpuMemoryGb ?? type.minGpuMemoryGb) * 1e9;
+  return hardware.gpus.flatMap((gpu, index) => ((totalBytes(gpu) ?? Number.POSITIVE_INFINITY) >= floor ? [index] : []));
+}
+
+function gpuShortage({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): string {
+  if (enableGpu === "false") return "ENABLE_GPU is false";
+  if (hardware.gpus.length === 0) return ["no GPU was found", ...hardware.warnings].join("; ");
+  const largest = Math.max(...hardware.gpus.map((gpu) => totalBytes(gpu) ?? 0));
+  return `the largest GPU has ${(largest / 1e9).toFixed(1)} GB, ${minGpuMemoryGb ?? type.minGpuMemoryGb} GB are the least`;
+}
+
+function gpuFailure(why: string, final: boolean): Failure {
+  const error = new MusterError("GPU_REQUIRED", `A GPU is required and none can be used: ${why}.`, {
+    hint: "Start the container with --gpus all (muster doctor says what it sees), lower MIN_GPU_MEMORY_GB, or set ENABLE_GPU=auto to fall back to the CPU worker type.",
+  });
+  return { why, error, refused: [], final };
+}
+
+function fitFailure(type: WorkerType, required: ModelReference[], refused: Refusal[]): Failure {
+  const lines = dedupe(refused).map(({ model, variant, reason }) => `  ${model} as ${variant}: ${reason}`);
+  const impossible = required.find((reference) => refused.some(({ model }) => model === reference.model.id));
+  const error = new MusterError(
+    "NOTHING_FITS",
+    `The models of worker type ${type.id} do not fit this machine:\n${lines.join("\n")}`,
+    {
+      hint: "Use a larger GPU, add a smaller variant to the catalog, or give the worker type a fallback; `muster plan` shows the whole reckoning.",
+      details: { refused: dedupe(refused) },
+    },
+  );
+  return {
+    why: `${impossible?.model.id ?? "a required model"} does not fit`,
+    error,
+    refused: dedupe(refused),
+    final: false,
+  };
+}
+
+function holds(when: Condition, hardware: Hardware, gpus: number[]): boolean {
+  const sizes = gpus.map((index) => totalBytes(hardware.gpus[index]) ?? 0);
+  const largest = Math.max(0, ...sizes) / 1e9;
+  const total = sizes.reduce((sum, size) => sum + size, 0) / 1e9;
+  return (
+    largest >= (when.minGpuMemoryGb ?? 0) &&
+    largest < (when.maxGpuMemoryGb ?? Number.POSITIVE_INFINITY) &&
+    total >= (when.minTotalGpuMemoryGb ?? 0) &&
+    total < (when.maxTotalGpuMemoryGb ?? Number.POSITIVE_INFINITY) &&
+    gpus.length >= (when.minGpuCount ?? 0) &&
+    hardware.memory.totalBytes >= (when.minMemoryGb ?? 0) * 1e9 &&
+    (when.gpu === undefined || when.gpu === gpus.length > 0)
+  );
+}
+
+/** Backtracking meets the same misfit many times; the first word on each variant is kept. */
+function dedupe(refused: Refusal[]): Refusal[] {
+  const seen = new Set<string>();
+  return refused.filter(({ model, variant }) => {
+    const key = JSON.stringify([model, variant]);
+    return !seen.has(key) && seen.add(key);
+  });
+}

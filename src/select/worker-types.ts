@@ -1,0 +1,190 @@
+import { readFile } from "node:fs/promises";
+import type { z } from "zod";
+import { MusterError } from "../errors.ts";
+import type { JobKind, Task, Variant } from "../model.ts";
+import { type CatalogProblem, catalogError, describeIssues } from "./catalog-error.ts";
+import {
+  type Condition,
+  catalogSchema,
+  LOCATION_FIELDS,
+  type ModelEntry,
+  overlaySchema,
+  type VariantEntry,
+  type WorkerTypeEntry,
+} from "./catalog-schema.ts";
+
+export interface CatalogModel {
+  id: string;
+  task: Task;
+  license: string | null;
+  gated: boolean;
+  contextLength: number | null;
+  variants: Variant[];
+}
+
+export interface ModelReference {
+  model: CatalogModel;
+  optional: boolean;
+  when: Condition;
+  context: number | null;
+}
+
+export interface WorkerType {
+  id: string;
+  gpu: "required" | "preferred" | "none";
+  minGpuMemoryGb: number;
+  models: ModelReference[];
+  fallback: string | null;
+  slots: Partial<Record<JobKind, number>>;
+  engineSettings: Record<string, string | number | boolean>;
+}
+
+export interface Catalog {
+  models: Map<string, CatalogModel>;
+  workerTypes: Map<string, WorkerType>;
+}
+
+/** Reads the catalog and its overlay. Throws CATALOG_INVALID that names file, line, field, what was found and what is allowed. */
+export async function readCatalog(file: string, overlay: string | null): Promise<Catalog> {
+  const base = await readDocument(file, catalogSchema);
+  const extra = overlay ? await readDocument(overlay, overlaySchema) : null;
+  const models = { ...base.value.models, ...extra?.value.models };
+  const workerTypes = { ...base.value.workerTypes, ...extra?.value.workerTypes };
+  for (const document of [base, ...(extra ? [extra] : [])]) {
+    const problems = danglingReferences(document.value.workerTypes ?? {}, models, workerTypes);
+    if (problems.length > 0) throw await catalogError(document.file, document.text, problems);
+  }
+  return link(models, workerTypes);
+}
+
+/** The worker type of that id, or WORKER_TYPE_UNKNOWN with those that exist. */
+export function findWorkerType(catalog: Catalog, id: string | null): WorkerType {
+  const known = [...catalog.workerTypes.keys()].join(", ");
+  if (!id) {
+    throw new MusterError(
+      "WORKER_TYPE_MISSING",
+      "WORKER_TYPE is not set, so this worker does not know what to serve.",
+      {
+        hint: `Set WORKER_TYPE to one of: ${known}.`,
+      },
+    );
+  }
+  const found = catalog.workerTypes.get(id);
+  if (found) return found;
+  throw new MusterError(
+    "WORKER_TYPE_UNKNOWN",
+    `WORKER_TYPE is ${JSON.stringify(id)}, which the catalog does not have.`,
+    {
+      hint: `Set WORKER_TYPE to one of: ${known}.`,
+    },
+  );
+}
+
+async function readDocument<T>(file: string, schema: z.ZodType<T>) {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    throw new MusterError(
+      "CATALOG_INVALID",
+      `The catalog ${file} cannot be read (${(cause as NodeJS.ErrnoException).code}).`,
+      {
+        hint: "Correct WORKER_TYPES_FILE or WORKER_TYPES_OVERLAY, or mount the file there.",
+        cause,
+      },
+    );
+  }
+  const json = parseJson(text);
+  if (json === undefined) throw await catalogError(file, text, []);
+  const result = schema.safeParse(json);
+  if (!result.success) throw await catalogError(file, text, describeIssues(result.error.issues, json));
+  return { file, text, value: result.data };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ""));
+  } catch {
+    return undefined;
+  }
+}
+
+function danglingReferences(
+  own: Record<string, WorkerTypeEntry>,
+  models: Record<string, ModelEntry>,
+  workerTypes: Record<string, WorkerTypeEntry>,
+): CatalogProblem[] {
+  const problems: CatalogProblem[] = [];
+  for (const [typeId, type] of Object.entries(own)) {
+    for (const [index, reference] of type.models.entries()) {
+      const id = typeof reference === "string" ? reference : reference.model;
+      if (Object.hasOwn(models, id)) continue;
+      const path = ["workerTypes", typeId, "models", index, ...(typeof reference === "string" ? [] : ["model"])];
+      problems.push({ path, found: id, allowed: `a model of the catalog: ${Object.keys(models).join(", ")}` });
+    }
+    const chain = [typeId];
+    for (let next = type.fallback; next !== undefined; next = workerTypes[next]?.fallback) {
+      const path = ["workerTypes", typeId, "fallback"];
+      if (!Object.hasOwn(workerTypes, next)) {
+        problems.push({
+          path,
+          found: next,
+          allowed: `a worker type of the catalog: ${Object.keys(workerTypes).join(", ")}`,
+        });
+        break;
+      }
+      if (chain.includes(next)) {
+        problems.push({ path, found: [...chain, next].join(" → "), allowed: "a chain of fallbacks that ends" });
+        break;
+      }
+      chain.push(next);
+    }
+  }
+  return problems;
+}
+
+function link(models: Record<string, ModelEntry>, workerTypes: Record<string, WorkerTypeEntry>): Catalog {
+  const linkedModels = new Map(Object.entries(models).map(([id, entry]) => [id, toModel(id, entry)]));
+  const linkedTypes = Object.entries(workerTypes).map(([id, entry]): [string, WorkerType] => [
+    id,
+    {
+      ...entry,
+      id,
+      fallback: entry.fallback ?? null,
+      models: entry.models.map((reference) => toReference(reference, linkedModels)),
+    },
+  ]);
+  return { models: linkedModels, workerTypes: new Map(linkedTypes) };
+}
+
+function toReference(reference: WorkerTypeEntry["models"][number], models: Map<string, CatalogModel>): ModelReference {
+  const full = typeof reference === "string" ? { model: reference, optional: false, when: {} } : reference;
+  const model = models.get(full.model);
+  if (!model) throw new Error(`unlinked model ${full.model}`);
+  return { model, optional: full.optional, when: full.when, context: full.context ?? null };
+}
+
+function toModel(id: string, entry: ModelEntry): CatalogModel {
+  const { task, license, gated, contextLength } = entry;
+  const variants = entry.variants.map((variant) => toVariant(variant, entry.sizeBytes));
+  const seen = new Map<string, number>();
+  for (const variant of variants) {
+    const times = (seen.get(variant.id) ?? 0) + 1;
+    seen.set(variant.id, times);
+    if (times > 1) variant.id = `${variant.id}#${times}`;
+  }
+  return { id, task, license, gated, contextLength, variants };
+}
+
+function toVariant(entry: VariantEntry, modelSize: number | null): Variant {
+  const { id, repo, name, url, path, format, ...rest } = entry;
+  const location = { repo, name, url, path }[LOCATION_FIELDS[entry.source]] ?? "";
+  const revision = entry.source === "huggingface" && entry.revision !== "main" ? `@${entry.revision}` : "";
+  return {
+    ...rest,
+    location,
+    id: id ?? `${entry.source}:${location}${revision}`,
+    format: format ?? (entry.source === "ollama" ? "gguf" : "safetensors"),
+    sizeBytes: entry.sizeBytes ?? modelSize,
+  };
+}

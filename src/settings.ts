@@ -1,0 +1,276 @@
+import { homedir } from "node:os";
+import { resolve } from "node:path";
+import { z } from "zod";
+
+interface SettingMeta {
+  group: string;
+  description: string;
+  allowed: string;
+  /** What holds when it is not set, in words. */
+  otherwise: string;
+  secret?: boolean;
+}
+
+type Group = "Worker" | "Volume" | "Hub" | "Hardware" | "Engines" | "Coordinator" | "Transfer" | "Operation";
+
+function setting<T extends z.ZodType>(group: Group, schema: T, meta: Omit<SettingMeta, "group">) {
+  return schema.optional().meta({ group, ...meta });
+}
+
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, "": 1000 };
+const text = z.string();
+const path = z.string().transform((value) => resolve(value.replace(/^~(?=\/|$)/, homedir())));
+const flag = z
+  .stringFormat("flag", /^(1|0|true|false|yes|no|on|off)$/i)
+  .transform((value) => /^(1|true|yes|on)$/i.test(value));
+const number = z.stringFormat("number", /^\d+(\.\d+)?$/).transform(Number);
+const port = z
+  .stringFormat("port", /^\d{1,5}$/)
+  .transform(Number)
+  .refine((value) => value <= 65_535);
+const duration = z.stringFormat("duration", /^\d+(\.\d+)?(ms|s|m|h)?$/).transform((value) => {
+  const [, amount, unit] = /^([\d.]+)(ms|s|m|h)?$/.exec(value) ?? [];
+  return Math.round(Number(amount) * (UNITS[unit ?? ""] ?? 1000));
+});
+const httpUrl = z.string().refine((value) => isUrl(value, ["http:", "https:"]));
+export const token = z.string().refine((value) => /^[\x21-\x7e]+$/.test(value.trim()));
+
+export function isUrl(value: string, protocols: string[]): boolean {
+  return URL.canParse(value) && protocols.includes(new URL(value).protocol);
+}
+
+const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof LEVELS)[number];
+
+/** Every setting, by the name of its environment variable. The tables in README and docs are made from this. */
+export const settings = z.object({
+  WORKER_TYPE: setting("Worker", text, {
+    description: "Which set of models this worker serves: an id of `workerTypes` in the catalog.",
+    allowed: "an id of the catalog",
+    otherwise: "none; `start` and `sync` need it",
+  }),
+  WORKER_ID: setting("Worker", z.stringFormat("worker id", /^[\w.-]{1,128}$/), {
+    description: "Name under which the coordinator knows this worker.",
+    allowed: "1 to 128 letters, digits, dots, dashes, underscores",
+    otherwise: "made once and kept in STATE_DIR",
+  }),
+  WORKER_TYPES_FILE: setting("Worker", text, {
+    description: "The catalog of models and worker types (a path or a file:// URL) in place of the built-in one.",
+    allowed: "a path or file:// URL",
+    otherwise: "the `worker-types.json` of the image",
+  }),
+  WORKER_TYPES_OVERLAY: setting("Worker", text, {
+    description: "A second catalog file whose entries are added to, or override, those of the first.",
+    allowed: "a path or file:// URL",
+    otherwise: "none",
+  }),
+  MODEL_CACHE_DIR: setting("Volume", path, {
+    description: "The shared volume of models.",
+    allowed: "a path",
+    otherwise: "MODELS_DIR, else `/models`",
+  }),
+  MODELS_DIR: setting("Volume", path, {
+    description: "Older name of MODEL_CACHE_DIR, used on hosts.",
+    allowed: "a path",
+    otherwise: "none",
+  }),
+  HF_HOME: setting("Volume", path, {
+    description: "Home of the Hugging Face cache.",
+    allowed: "a path",
+    otherwise: "`$MODEL_CACHE_DIR/huggingface`",
+  }),
+  HF_HUB_CACHE: setting("Volume", path, {
+    description: "The Hugging Face hub cache itself, which Python libraries and vLLM read.",
+    allowed: "a path",
+    otherwise: "`$HF_HOME/hub`",
+  }),
+  TRANSFORMERS_CACHE: setting("Volume", path, {
+    description:
+      "Older name of HF_HUB_CACHE. It is not followed (models are kept once, in HF_HUB_CACHE); a different value is warned of.",
+    allowed: "a path",
+    otherwise: "none",
+  }),
+  OLLAMA_MODELS: setting("Volume", path, {
+    description: "Ollama's model store.",
+    allowed: "a path",
+    otherwise: "`$MODEL_CACHE_DIR/ollama`",
+  }),
+  VLLM_CACHE: setting("Volume", path, {
+    description: "vLLM's compile cache (handed on as VLLM_CACHE_ROOT).",
+    allowed: "a path",
+    otherwise: "`$MODEL_CACHE_DIR/vllm`",
+  }),
+  MIN_FREE_GB: setting("Volume", number, {
+    description: "Gigabytes of the volume that fetching leaves free.",
+    allowed: "a number",
+    otherwise: "1 GB, or 2 % of a smaller volume",
+  }),
+  HF_TOKEN: setting("Hub", token, {
+    description: "Access token for gated and private models.",
+    allowed: "printable characters without spaces",
+    otherwise: "none",
+    secret: true,
+  }),
+  HF_TOKEN_FILE: setting("Hub", path, {
+    description: "File that holds the access token (a container secret).",
+    allowed: "a readable file",
+    otherwise: "none",
+  }),
+  HF_TOKEN_PATH: setting("Hub", path, {
+    description: "Where Hugging Face tools keep the token after a login; read when it is there.",
+    allowed: "a path",
+    otherwise: "`$HF_HOME/token`",
+  }),
+  HF_ENDPOINT: setting("Hub", text, {
+    description: "The hub.",
+    allowed: "an http(s) URL",
+    otherwise: "`https://huggingface.co`",
+  }),
+  HF_HUB_OFFLINE: setting("Hub", flag, {
+    description: "Never ask the network; use what is on the volume.",
+    allowed: "true or false",
+    otherwise: "`false`",
+  }),
+  ENABLE_GPU: setting("Hardware", z.stringFormat("mode", /^(auto|true|false|1|0)$/i), {
+    description:
+      "`true` refuses to start without a usable GPU, `false` ignores GPUs, `auto` falls back to the CPU worker type.",
+    allowed: "auto, true or false",
+    otherwise: "`auto`",
+  }),
+  MIN_GPU_MEMORY_GB: setting("Hardware", number, {
+    description: "GPUs with less memory (in gigabytes, 10⁹ bytes) are not used.",
+    allowed: "a number",
+    otherwise: "that of the worker type",
+  }),
+  NVIDIA_VISIBLE_DEVICES: setting("Hardware", text, {
+    description: "GPUs this worker may see: indices, UUIDs, MIG UUIDs, all, none or void.",
+    allowed: "a list",
+    otherwise: "all",
+  }),
+  CUDA_VISIBLE_DEVICES: setting("Hardware", z.string(), {
+    description: "GPUs the engine may see, among those visible: indices, UUIDs or MIG UUIDs.",
+    allowed: "a list",
+    otherwise: "all",
+  }),
+  ROCR_VISIBLE_DEVICES: setting("Hardware", text, {
+    description: "AMD GPUs this worker may see.",
+    allowed: "a list",
+    otherwise: "all",
+  }),
+  HIP_VISIBLE_DEVICES: setting("Hardware", text, {
+    description: "AMD GPUs the engine may see, among those visible.",
+    allowed: "a list",
+    otherwise: "all",
+  }),
+  OLLAMA_URL: setting("Engines", httpUrl, {
+    description: "An Ollama server this worker runs its Ollama models on.",
+    allowed: "an http(s) URL",
+    otherwise: "none is probed",
+  }),
+  VLLM_URL: setting("Engines", httpUrl, {
+    description: "A vLLM server this worker runs its vLLM models on.",
+    allowed: "an http(s) URL",
+    otherwise: "none is probed",
+  }),
+  OPENAI_URL: setting("Engines", httpUrl, {
+    description: "Any other OpenAI-compatible server (llama.cpp, TEI, LocalAI).",
+    allowed: "an http(s) URL",
+    otherwise: "none is probed",
+  }),
+  COORDINATOR_URL: setting(
+    "Coordinator",
+    z.string().refine((value) => isUrl(value, ["ws:", "wss:", "http:", "https:"])),
+    {
+      description: "Where this worker registers. `ws://` is taken for loopback and private networks only.",
+      allowed: "a ws:// or wss:// URL",
+      otherwise: "none; the worker stands alone",
+    },
+  ),
+  COORDINATOR_TOKEN: setting("Coordinator", token, {
+    description: "Bearer token for the coordinator; for `muster coordinator`, the token it asks for.",
+    allowed: "printable characters without spaces",
+    otherwise: "none",
+    secret: true,
+  }),
+  COORDINATOR_TOKEN_FILE: setting("Coordinator", path, {
+    description: "File that holds the token; read again at every connection.",
+    allowed: "a readable file",
+    otherwise: "none",
+  }),
+  COORDINATOR_CA_FILE: setting("Coordinator", path, {
+    description: "PEM file of the authority that signed the coordinator's certificate.",
+    allowed: "a readable file",
+    otherwise: "the system's authorities",
+  }),
+  MAX_CONNECTIONS: setting(
+    "Transfer",
+    number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),
+    {
+      description: "Connections open at once for fetching.",
+      allowed: "1 to 256",
+      otherwise: "`8`",
+    },
+  ),
+  STALL_TIMEOUT: setting("Transfer", duration, {
+    description: "A connection that gives no byte for this long is given up and tried again.",
+    allowed: "a duration such as 30s or 2m",
+    otherwise: "`30s`",
+  }),
+  DRAIN_TIMEOUT: setting("Operation", duration, {
+    description: "Time that running work gets to end after SIGTERM.",
+    allowed: "a duration such as 25s or 2m",
+    otherwise: "`25s`",
+  }),
+  HTTP_PORT: setting("Operation", port, {
+    description: "Port of /livez, /readyz, /status and /metrics; 0 takes any free one.",
+    allowed: "0 to 65535",
+    otherwise: "`9180`, or any free one where that is taken",
+  }),
+  HTTP_HOST: setting("Operation", text, {
+    description: "Address those are served on.",
+    allowed: "an address",
+    otherwise: "all addresses",
+  }),
+  STATE_DIR: setting("Operation", path, {
+    description: "Private folder of this worker (its identity, where its HTTP port is). Never the shared volume.",
+    allowed: "a path",
+    otherwise: "`/var/lib/muster`, else `$XDG_STATE_HOME/muster`, else a folder under the temporary one",
+  }),
+  LOG_LEVEL: setting(
+    "Operation",
+    z
+      .string()
+      .toLowerCase()
+      .transform((value) => (value === "warning" ? "warn" : value))
+      .pipe(z.enum(LEVELS)),
+    {
+      description: "Least level that is logged, in any case.",
+      allowed: LEVELS.join(", "),
+      otherwise: "`info`",
+    },
+  ),
+  LOG_FORMAT: setting(
+    "Operation",
+    z
+      .string()
+      .toLowerCase()
+      .pipe(z.enum(["text", "json"])),
+    {
+      description: "Form of a log line.",
+      allowed: "text or json",
+      otherwise: "`text`",
+    },
+  ),
+  LOG_FILE: setting("Operation", text, {
+    description: "File that gets every log line as well; `none` for no file.",
+    allowed: "a path, or none",
+    otherwise: "`/var/log/model-download.log` when that is writable",
+  }),
+});
+
+export type Settings = z.output<typeof settings>;
+
+/** The description that a setting carries. */
+export function settingMeta(schema: z.ZodType): SettingMeta {
+  return schema.meta() as unknown as SettingMeta;
+}

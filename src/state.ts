@@ -1,0 +1,74 @@
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { isProcessRunning, ownProcess, processIdentity } from "./process-identity.ts";
+import { stateDirectory } from "./system.ts";
+
+/** This worker's private state: who it is, and where its running agent can be reached. Never on the shared volume. */
+
+const agentFileSchema = z.object({
+  pid: z.number(),
+  process: processIdentity,
+  httpPort: z.number(),
+  workerId: z.string(),
+});
+export type AgentFile = z.output<typeof agentFileSchema>;
+
+export interface State {
+  folder: string;
+  workerId: string;
+  /** Another agent runs on this state directory, so that this one goes by a name of its own until it ends. */
+  temporaryIdentity: boolean;
+  /** Lets `muster status` and `muster health` find this agent. */
+  publish(httpPort: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openState(configured: { stateDir: string | null; workerId: string | null }): Promise<State> {
+  const folder = await stateDirectory(configured.stateDir);
+  const other = await findAgent(configured.stateDir);
+  const temporaryIdentity = other !== null && configured.workerId === null;
+  const workerId = configured.workerId ?? (temporaryIdentity ? newWorkerId() : await ownWorkerId(folder));
+  const file = join(folder, "agent.json");
+  let published = false;
+  return {
+    folder,
+    workerId,
+    temporaryIdentity,
+    async publish(httpPort) {
+      if (other) return;
+      const content: AgentFile = { pid: process.pid, process: await ownProcess(), httpPort, workerId };
+      await writeFile(file, JSON.stringify(content));
+      published = true;
+    },
+    async close() {
+      if (published) await rm(file, { force: true });
+    },
+  };
+}
+
+/** The agent that runs on this machine's state directory, or null. */
+export async function findAgent(configured: string | null): Promise<AgentFile | null> {
+  try {
+    const text = await readFile(join(await stateDirectory(configured), "agent.json"), "utf8");
+    const found = agentFileSchema.parse(JSON.parse(text));
+    return (await isProcessRunning(found.process)) ? found : null;
+  } catch {
+    return null;
+  }
+}
+
+async function ownWorkerId(folder: string): Promise<string> {
+  const file = join(folder, "worker-id");
+  await mkdir(folder, { recursive: true });
+  try {
+    await writeFile(file, `${newWorkerId()}\n`, { flag: "wx" });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  return (await readFile(file, "utf8")).trim() || newWorkerId();
+}
+
+function newWorkerId(): string {
+  return `worker-${crypto.randomUUID().slice(0, 13)}`;
+}

@@ -1,0 +1,150 @@
+import type { ErrorData } from "./errors.ts";
+import type { Hardware } from "./hardware.ts";
+import type { Engine, ModelState, Source } from "./model.ts";
+
+export type AgentState = "starting" | "syncing" | "ready" | "paused" | "draining" | "stopped";
+
+export interface ModelStatus {
+  id: string;
+  source: Source;
+  location: string;
+  variant: string;
+  engine: Engine;
+  revision: string;
+  state: ModelState;
+  required: boolean;
+  bytesDone: number;
+  bytesTotal: number;
+  /** Bytes a second, over the last seconds. */
+  rate: number;
+  error: ErrorData | null;
+}
+
+export interface EngineStatus {
+  kind: Engine;
+  url: string;
+  reachable: boolean;
+  version: string | null;
+}
+
+export interface CoordinatorStatus {
+  url: string;
+  connected: boolean;
+  sessionId: string | null;
+  epoch: number | null;
+  /** Milliseconds of the clock (Date.now) at the last acknowledged beat. */
+  lastAckAt: number | null;
+  beatMs: number | null;
+  error: string | null;
+}
+
+export interface AgentStatus {
+  version: string;
+  workerId: string;
+  bootId: string;
+  workerType: string;
+  state: AgentState;
+  ready: boolean;
+  /** RFC 3339. */
+  startedAt: string;
+  hardware: Hardware | null;
+  /** UUIDs of GPUs that were there at the start and are gone. */
+  lostGpus: string[];
+  models: ModelStatus[];
+  engines: EngineStatus[];
+  coordinator: CoordinatorStatus | null;
+}
+
+export type StatusEvent = { kind: "agent" } | { kind: "model"; model: ModelStatus } | { kind: "coordinator" };
+
+/** The one place where the agent's state stands; the steps write to it, the coordinator's session and HTTP read it. */
+export interface StatusBoard {
+  /** A live view: read it, do not keep it. */
+  readonly current: AgentStatus;
+  update(change: Partial<Omit<AgentStatus, "models" | "coordinator" | "ready">>): void;
+  /** Adds the model or merges the change into it. */
+  setModel(id: string, change: Partial<Omit<ModelStatus, "id">>): void;
+  setCoordinator(change: Partial<CoordinatorStatus> & { url: string }): void;
+  /** Returns the function that unsubscribes. */
+  onChange(listener: (event: StatusEvent) => void): () => void;
+}
+
+const NEW_MODEL: Omit<ModelStatus, "id"> = {
+  source: "huggingface",
+  location: "",
+  variant: "",
+  engine: "vllm",
+  revision: "",
+  state: "requested",
+  required: true,
+  bytesDone: 0,
+  bytesTotal: 0,
+  rate: 0,
+  error: null,
+};
+
+export function createStatusBoard(
+  start: Pick<AgentStatus, "version" | "workerId" | "bootId" | "workerType">,
+): StatusBoard {
+  const listeners = new Set<(event: StatusEvent) => void>();
+  const models = new Map<string, ModelStatus>();
+  const current: AgentStatus = {
+    ...start,
+    state: "starting",
+    ready: false,
+    startedAt: new Date().toISOString(),
+    hardware: null,
+    lostGpus: [],
+    models: [],
+    engines: [],
+    coordinator: null,
+  };
+  const emit = (event: StatusEvent) => {
+    for (const listener of listeners) listener(event);
+  };
+  const settle = () => {
+    current.models = [...models.values()];
+    const complete = current.models.filter((model) => model.required).every((model) => isStored(model.state));
+    // Before the models are chosen there is nothing to be ready for.
+    if (current.state === "syncing" && complete) current.state = "ready";
+    else if (current.state === "ready" && !complete) current.state = "syncing";
+    current.ready = current.state === "ready" && current.lostGpus.length === 0;
+  };
+  return {
+    current,
+    update(change) {
+      Object.assign(current, change);
+      settle();
+      emit({ kind: "agent" });
+    },
+    setModel(id, change) {
+      const model: ModelStatus = { ...(models.get(id) ?? { id, ...NEW_MODEL }), ...change };
+      models.set(id, model);
+      const before = current.state;
+      settle();
+      emit({ kind: "model", model });
+      if (current.state !== before) emit({ kind: "agent" });
+    },
+    setCoordinator(change) {
+      current.coordinator = {
+        connected: false,
+        sessionId: null,
+        epoch: null,
+        lastAckAt: null,
+        beatMs: null,
+        error: null,
+        ...current.coordinator,
+        ...change,
+      };
+      emit({ kind: "coordinator" });
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+function isStored(state: ModelState): boolean {
+  return state === "stored" || state === "loading" || state === "ready";
+}

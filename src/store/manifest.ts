@@ -1,0 +1,110 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { SOURCES, type StoredModel, type Variant } from "../model.ts";
+import { readRef } from "./hub-cache.ts";
+import { type Layout, slug } from "./layout.ts";
+import { writeFileDurably } from "./write-durably.ts";
+
+/** The record of a model, written when every byte of it is in place. Who finds one needs a stat a file, and no network. */
+
+const digest = z.object({ algorithm: z.enum(["sha256", "git-sha1"]), hex: z.string().regex(/^[0-9a-f]+$/) });
+
+const manifestSchema = z.object({
+  formatVersion: z.literal(1),
+  key: z.string(),
+  source: z.enum(SOURCES),
+  location: z.string(),
+  requestedRevision: z.string(),
+  revision: z.string(),
+  files: z.array(z.object({ path: z.string(), size: z.int().nonnegative(), digest })),
+  bytes: z.int().nonnegative(),
+  license: z.string().nullable(),
+  storedAt: z.string(),
+});
+
+/** Name of the record: the source, and what of it was chosen, whatever the catalog calls the model. */
+export function manifestKey({
+  source,
+  location,
+  revision,
+  format,
+  quantization,
+  include,
+  exclude,
+  allowPickle,
+}: Variant): string {
+  const choice = createHash("sha256")
+    .update(JSON.stringify([format, quantization, include, exclude, allowPickle]))
+    .digest("hex");
+  return `${slug(`${source}--${location}@${revision}`)}--${choice.slice(0, 8)}`;
+}
+
+/** The record, or null where there is none or it cannot be understood (then the model counts as missing). */
+export async function readManifest(layout: Layout, key: string): Promise<StoredModel | null> {
+  return parseManifest(layout, await readFile(layout.manifest(key), "utf8").catch(() => null));
+}
+
+/** The record of the variant if all it names is there; a stat a file. */
+export async function findComplete(layout: Layout, variant: Variant): Promise<StoredModel | null> {
+  const model = await readManifest(layout, manifestKey(variant));
+  return model && (await isComplete(layout, model)) ? model : null;
+}
+
+export async function isComplete(layout: Layout, model: StoredModel): Promise<boolean> {
+  const { location, requestedRevision, revision } = model;
+  // The ref is written after the record, so that a kill in between leaves it to be done.
+  const named = requestedRevision === revision || (await readRef(layout.hub, location, requestedRevision)) !== null;
+  return named && (await missingFiles(model)).length === 0;
+}
+
+export async function writeManifest(layout: Layout, model: StoredModel): Promise<void> {
+  await writeFileDurably(
+    layout.manifest(model.key),
+    `${JSON.stringify({ formatVersion: 1, ...model, path: undefined }, null, 2)}\n`,
+  );
+}
+
+/** Every readable record on the volume. */
+export async function listManifests(layout: Layout): Promise<StoredModel[]> {
+  const names = await readdir(layout.manifests).catch(() => []);
+  const records = await Promise.all(
+    names
+      .filter((name) => name.endsWith(".json"))
+      .map(async (name) =>
+        parseManifest(layout, await readFile(join(layout.manifests, name), "utf8").catch(() => null)),
+      ),
+  );
+  return records.filter((record) => record !== null);
+}
+
+/** The files that a record names and the volume does not have with their size. */
+export async function missingFiles(model: Pick<StoredModel, "path" | "files">): Promise<string[]> {
+  const checks = await Promise.all(
+    model.files.map(async ({ path, size }) => {
+      const found = await stat(join(model.path, path)).catch(() => null);
+      return found?.size === size ? null : path;
+    }),
+  );
+  return checks.filter((path) => path !== null);
+}
+
+/** Where a model stands. Derived, never recorded: the volume may be mounted elsewhere on the next host. */
+export function modelPath(
+  layout: Layout,
+  { source, location, revision }: Pick<StoredModel, "source" | "location" | "revision">,
+): string {
+  if (source === "huggingface") return layout.hub.snapshot(location, revision);
+  throw new Error(`no layout for source ${source}`);
+}
+
+function parseManifest(layout: Layout, text: string | null): StoredModel | null {
+  if (text === null) return null;
+  try {
+    const result = manifestSchema.safeParse(JSON.parse(text));
+    return result.success ? { ...result.data, path: modelPath(layout, result.data) } : null;
+  } catch {
+    return null;
+  }
+}

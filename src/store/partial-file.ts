@@ -1,0 +1,153 @@
+import {
+  closeSync,
+  fdatasyncSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { chmod, mkdir, open, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Digest } from "../model.ts";
+import { addRange, type Range, totalBytes } from "./ranges.ts";
+
+/**
+ * A file that is being fetched: its bytes, at their final offsets, and a journal of the ranges written. A kill at any
+ * moment costs what was written since the last journal line. Synchronous, because it lives on a transfer thread.
+ */
+export class PartialFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly #journalPath: string;
+  #journal: number;
+  #done: Range[];
+
+  private constructor(path: string, fd: number, journalPath: string, journal: number, done: Range[]) {
+    this.path = path;
+    this.fd = fd;
+    this.#journalPath = journalPath;
+    this.#journal = journal;
+    this.#done = done;
+  }
+
+  /** Opens or creates the partial of a file; ranges that an earlier process finished are kept. */
+  static open(folder: string, digest: Digest, size: number): PartialFile {
+    mkdirSync(folder, { recursive: true });
+    const { path, journalPath } = partialPaths(folder, digest);
+    const header = journalHeader(digest, size);
+    const done = sizeOf(path) === size ? readJournal(journalPath, header) : null;
+    const fd = openSync(path, done ? "r+" : "w+", 0o644);
+    if (!done) {
+      ftruncateSync(fd, size);
+      writeFileAtomically(journalPath, header);
+    }
+    const journal = openSync(journalPath, "a");
+    return new PartialFile(path, fd, journalPath, journal, done ?? []);
+  }
+
+  get done(): readonly Range[] {
+    return this.#done;
+  }
+
+  write(bytes: Uint8Array, offset: number): void {
+    for (let written = 0; written < bytes.length; ) {
+      written += writeSync(this.fd, bytes, written, bytes.length - written, offset + written);
+    }
+  }
+
+  /** Notes that these bytes are written. One line, one write: a torn last line is ignored when read. */
+  note(range: Range): void {
+    if (range.end <= range.start) return;
+    writeSync(this.#journal, `${range.start} ${range.end}\n`);
+    this.#done = addRange(this.#done, range);
+  }
+
+  /** Forgets everything written, after a digest that did not match. */
+  restart(digest: Digest, size: number): void {
+    ftruncateSync(this.fd, 0);
+    ftruncateSync(this.fd, size);
+    closeSync(this.#journal);
+    writeFileAtomically(this.#journalPath, journalHeader(digest, size));
+    this.#journal = openSync(this.#journalPath, "a");
+    this.#done = [];
+  }
+
+  sync(): void {
+    fsyncSync(this.fd);
+  }
+
+  close(): void {
+    closeSync(this.fd);
+    closeSync(this.#journal);
+  }
+}
+
+/** Bytes that an unfinished file already has. */
+export function partialBytes(folder: string, digest: Digest, size: number): number {
+  const { path, journalPath } = partialPaths(folder, digest);
+  return sizeOf(path) === size ? totalBytes(readJournal(journalPath, journalHeader(digest, size)) ?? []) : 0;
+}
+
+/** Gives a verified and synced partial its final name, durably. The journal goes last: without it the partial is worth nothing. */
+export async function commitPartial(folder: string, digest: Digest, target: string): Promise<void> {
+  const { path, journalPath } = partialPaths(folder, digest);
+  await mkdir(dirname(target), { recursive: true });
+  await chmod(path, 0o644);
+  await rename(path, target);
+  await syncFolder(dirname(target));
+  rmSync(journalPath, { force: true });
+}
+
+/** Makes renames inside the folder survive a power cut, where the file system can. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => null);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+function sizeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.size;
+}
+
+function partialPaths(folder: string, digest: Digest) {
+  const base = join(folder, `${digest.algorithm}-${digest.hex}`);
+  return { path: `${base}.partial`, journalPath: `${base}.journal` };
+}
+
+function journalHeader(digest: Digest, size: number): string {
+  return `muster-journal 1 ${digest.algorithm}:${digest.hex} ${size}\n`;
+}
+
+/** The ranges a journal lists, or null where it is not one of this very file. */
+function readJournal(path: string, header: string): Range[] | null {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    return null;
+  }
+  if (!text.startsWith(header)) return null;
+  const size = Number(header.trimEnd().split(" ").at(-1));
+  let done: Range[] = [];
+  // The last piece is either empty or a line that was torn by a kill.
+  for (const line of text.slice(header.length).split("\n").slice(0, -1)) {
+    const match = /^(\d+) (\d+)$/.exec(line);
+    const range = { start: Number(match?.[1]), end: Number(match?.[2]) };
+    if (match && range.start < range.end && range.end <= size) done = addRange(done, range);
+  }
+  return done;
+}
+
+function writeFileAtomically(path: string, text: string): void {
+  const temporary = `${path}.${crypto.randomUUID()}`;
+  const fd = openSync(temporary, "w");
+  writeSync(fd, text);
+  fdatasyncSync(fd);
+  closeSync(fd);
+  renameSync(temporary, path);
+}

@@ -1,0 +1,25 @@
+import { hasSystemCode, MusterError } from "../errors.ts";
+
+/** A refusal of the file system in the operator's words; anything else comes back as it was. */
+export function volumeError(error: unknown, path: string): unknown {
+  if (hasSystemCode(error, "EACCES", "EPERM")) {
+    const id = `${process.getuid?.() ?? 1000}:${process.getgid?.() ?? 1000}`;
+    return new MusterError("VOLUME_NOT_WRITABLE", `No permission to write ${path} as ${id}.`, {
+      hint: `On the host run \`chown -R ${id} <the mounted folder>\`, or start the container with --user set to the folder's owner; with SELinux mount it with :z.`,
+      cause: error,
+    });
+  }
+  if (hasSystemCode(error, "EROFS")) {
+    return new MusterError("VOLUME_READ_ONLY", `${path} is on a read-only mount, and something is missing there.`, {
+      hint: "Mount the volume writable for one `muster sync`, or fetch the models where it is writable; with all models present a read-only mount is fine.",
+      cause: error,
+    });
+  }
+  if (hasSystemCode(error, "ENOSPC", "EDQUOT")) {
+    return new MusterError("DISK_FULL", `No space left while writing ${path}. What was fetched so far is kept.`, {
+      hint: "Free space or enlarge the volume, then run `muster sync`: it goes on where it stopped.",
+      cause: error,
+    });
+  }
+  return error;
+}

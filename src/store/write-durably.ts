@@ -1,0 +1,21 @@
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { syncFolder } from "./partial-file.ts";
+
+/** Writes the file so that a reader sees either the old or the new content, whole, also after a power cut. */
+export async function writeFileDurably(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  // A random name: two containers on one volume may both be process 1.
+  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
+  try {
+    const handle = await open(temporary, "wx", 0o644);
+    await handle.writeFile(text);
+    await handle.sync();
+    await handle.close();
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}

@@ -1,0 +1,51 @@
+import { access, constants, mkdir } from "node:fs/promises";
+import { homedir, tmpdir, userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import checkDiskSpaceModule from "check-disk-space";
+import manifest from "../package.json" with { type: "json" };
+
+export const VERSION = manifest.version;
+
+// The package's declarations describe its CommonJS form; what an ES module imports is the function itself.
+const checkDiskSpace = checkDiskSpaceModule as unknown as typeof checkDiskSpaceModule.default;
+
+/** Bytes free and in all on the file system that holds (or will hold) the path. */
+export async function diskSpace(path: string): Promise<{ free: number; size: number }> {
+  const { free, size } = await checkDiskSpace(await nearestExisting(path));
+  return { free, size };
+}
+
+async function nearestExisting(path: string): Promise<string> {
+  for (let folder = path; ; folder = dirname(folder)) {
+    if (await isAccessible(folder, constants.F_OK)) return folder;
+    if (folder === dirname(folder)) return folder;
+  }
+}
+
+export async function isAccessible(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The first private folder of this worker that can be written, made if need be. */
+export async function stateDirectory(configured: string | null): Promise<string> {
+  const candidates = configured
+    ? [configured]
+    : [
+        "/var/lib/muster",
+        join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "muster"),
+        join(tmpdir(), `muster-${userInfo().uid}`),
+      ];
+  for (const [position, folder] of candidates.entries()) {
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await access(folder, constants.W_OK);
+      return folder;
+    } catch (error) {
+      if (position === candidates.length - 1) throw error;
+    }
+  }
+  throw new Error("unreachable");
+}

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Tests start real processes and servers; a slow, shared machine needs room before a hang is called one.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+    // Nothing of the operator's own environment may steer a test.
+    env: { HF_TOKEN: "", HF_HOME: "", HF_ENDPOINT: "", COORDINATOR_URL: "", LOG_FILE: "none", NO_PROXY: "127.0.0.1,localhost" },
+  },
+});
