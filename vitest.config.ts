@@ -7,7 +7,16 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
+    // The summary that .ci/run prints at its end is read from this file.
+    reporters: process.env.CI ? ["default", ["json", { outputFile: "coverage/results.json" }]] : ["default"],
     // Nothing of the operator's own environment may steer a test.
-    env: { HF_TOKEN: "", HF_HOME: "", HF_ENDPOINT: "", COORDINATOR_URL: "", LOG_FILE: "none", NO_PROXY: "127.0.0.1,localhost" },
+    env: {
+      HF_TOKEN: "",
+      HF_HOME: "",
+      HF_ENDPOINT: "",
+      COORDINATOR_URL: "",
+      LOG_FILE: "none",
+      NO_PROXY: "127.0.0.1,localhost",
+    },
   },
 });

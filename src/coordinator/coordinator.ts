@@ -83,7 +83,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   };
   const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
   const url = `${tls ? "https" : "http"}://${authority}`;
-  log.info({ url }, "The coordinator listens");
+  log.debug({ url }, "The coordinator listens");
   return {
     url,
     wsUrl: url.replace(/^http/, "ws"),

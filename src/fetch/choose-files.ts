@@ -13,7 +13,8 @@ const WEIGHTS: Record<string, RegExp> = {
 const OTHER_WEIGHTS = /\.(h5|msgpack|ot|onnx|onnx_data|tflite|mlmodel|mlpackage|npz|engine|plan|nemo|llamafile)$/i;
 const OTHER_FOLDERS = /(^|\/)(onnx|openvino|coreml|tflite|original|metal|mlx|runs|\.git)\//i;
 const COPIES = /(^|\/)consolidated[^/]*\.(safetensors|pth)$/i;
-const NOT_MODEL = /(^|\/)\.gitattributes$|\.(png|jpe?g|gif|webp|svg|mp4|mov|webm|mp3|wav|pdf|zip|tar|gz|7z)$/i;
+const NOT_MODEL =
+  /(^|\/)\.gitattributes$|(^|\/)(training_args|optimizer|scheduler|scaler|rng_state[^/]*)\.(bin|pt|pth)$|\.(png|jpe?g|gif|webp|svg|mp4|mov|webm|mp3|wav|pdf|zip|tar|gz|7z)$/i;
 const INDEX = /\.index\.json$/i;
 
 export interface ChosenFiles {
@@ -56,9 +57,7 @@ function builtInChoice(files: FileSpec[], variant: Variant): FileSpec[] {
   const safe = safetensors.length > 0 ? safetensors : ofFormat("safetensors");
   const indexes = (pattern: RegExp) => candidates.filter(({ path }) => INDEX.test(path) && pattern.test(path));
   if (safe.length > 0 && variant.format !== "pickle") return [...others, ...safe, ...indexes(/safetensors/i)];
-  const pickles = ofFormat("pickle").filter(
-    ({ path }) => !COPIES.test(path) && !/(^|\/)training_args\.bin$/.test(path),
-  );
+  const pickles = ofFormat("pickle").filter(({ path }) => !COPIES.test(path));
   if (pickles.length === 0) return [...others, ...chooseGguf(ofFormat("gguf"), variant), ...indexes(/./)];
   if (variant.allowPickle) return [...others, ...pickles, ...indexes(/\.bin\./i)];
   throw new MusterError(
@@ -99,13 +98,13 @@ function chooseGguf(files: FileSpec[], variant: Variant): FileSpec[] {
 
 function quantizationOf(name: string): string {
   return (
-    /[-._]((?:i?q\d\w*|f16|f32|bf16|mxfp4\w*))\.gguf$/i.exec(name)?.[1]?.toLowerCase() ??
+    /[-._](i?q\d\w*|b?f16|f32|fp16|fp32|mxfp4\w*)\.gguf$/i.exec(name)?.[1]?.toLowerCase() ??
     posix.basename(name).toLowerCase()
   );
 }
 
 function isWeights(path: string): boolean {
-  return Object.values(WEIGHTS).some((pattern) => pattern.test(path)) && !/(^|\/)training_args\.bin$/.test(path);
+  return Object.values(WEIGHTS).some((pattern) => pattern.test(path));
 }
 
 /** A pattern without a slash is matched against the file's name in any folder, one with a slash against the whole path. */

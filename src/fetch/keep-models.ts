@@ -37,6 +37,7 @@ export function keepModels(
   };
   const keepOne = async (spec: ModelSpec) => {
     let failures = 0;
+    let said = "";
     while (!signal.aborted) {
       const woken = new AbortController();
       const wake = () => woken.abort();
@@ -49,9 +50,11 @@ export function keepModels(
           ? SOON_MS.min + fullJitter(failures, SOON_MS.min, SOON_MS.max)
           : LATER_MS
         : null;
-      if (error && !signal.aborted) {
+      // Waking up to find the same is no news.
+      if (error && !signal.aborted && error.message !== said) {
         observer.onNote(spec, `${error.message} ${error.hint} Trying again in ${Math.round((pause ?? 0) / 1000)} s`);
       }
+      said = error?.message ?? "";
       await pauseUntil(pause, AbortSignal.any([signal, woken.signal]));
       wakers.delete(wake);
     }

@@ -1,6 +1,5 @@
 import type { FileSpec, Variant } from "../model.ts";
 import { hasBlob } from "../store/hub-cache.ts";
-import { ingestFolder } from "../store/layout.ts";
 import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { chooseFiles } from "./choose-files.ts";
@@ -18,14 +17,14 @@ export interface ModelAmounts {
 /** What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "volume" | "described">,
+  context: Pick<SyncContext, "layout" | "described">,
 ): Promise<ModelAmounts> {
   const stored = await findComplete(context.layout, variant);
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
   const files = await expectedFiles(variant, context);
   if (!files)
     return { state: "missing", bytesTotal: variant.sizeBytes, bytesPresent: 0, bytesMissing: variant.sizeBytes };
-  const folder = await ingestFolder(context.volume, context.layout.hub.repo(variant.location));
+  const folder = context.layout.hub.ingest(variant.location);
   const present = await Promise.all(
     files.map(async (file) =>
       (await hasBlob(context.layout.hub, variant.location, file))

@@ -15,6 +15,7 @@ const shape = z.object({
   use_sliding_window: z.boolean().nullish(),
   max_window_layers: z.number().nullish(),
   layer_types: z.array(z.string()).nullish(),
+  sliding_window_pattern: positive.nullish(),
   kv_lora_rank: positive.nullish(),
   qk_rope_head_dim: positive.nullish(),
   torch_dtype: z.string().nullish(),
@@ -38,9 +39,10 @@ export function readArchitecture(configJson: string): Architecture | null {
   const text = { ...config, ...(config?.text_config as object | undefined) } as Record<string, unknown>;
   const result = shape.safeParse({
     ...text,
-    num_hidden_layers: text.num_hidden_layers ?? text.n_layer ?? text.num_layers,
-    hidden_size: text.hidden_size ?? text.n_embd ?? text.d_model,
-    num_attention_heads: text.num_attention_heads ?? text.n_head,
+    num_hidden_layers: text.num_hidden_layers ?? text.n_layer ?? text.n_layers ?? text.num_layers,
+    hidden_size: text.hidden_size ?? text.n_embd ?? text.d_model ?? text.dim,
+    num_attention_heads: text.num_attention_heads ?? text.n_head ?? text.n_heads,
+    max_position_embeddings: text.max_position_embeddings ?? text.n_positions,
   });
   if (!result.success) return null;
   const parsed = result.data;
@@ -58,7 +60,8 @@ export function readArchitecture(configJson: string): Architecture | null {
     latentDim: parsed.kv_lora_rank ? parsed.kv_lora_rank + (parsed.qk_rope_head_dim ?? 0) : null,
     maxContext: parsed.max_position_embeddings ?? null,
     intermediateSize: parsed.intermediate_size ?? null,
-    quantizationGroup: parsed.quantization_config?.group_size ?? null,
+    // -1 stands for one group per channel, which is no grouping.
+    quantizationGroup: Math.max(0, parsed.quantization_config?.group_size ?? 0) || null,
     dtype: parsed.quantization_config?.quant_method?.includes("fp8")
       ? "fp8"
       : (parsed.torch_dtype ?? parsed.dtype ?? null),
@@ -66,8 +69,11 @@ export function readArchitecture(configJson: string): Architecture | null {
 }
 
 function countWindowed(config: z.output<typeof shape>, layers: number): number {
-  if (!config.sliding_window || config.use_sliding_window === false) return 0;
+  if (!(Number(config.sliding_window) > 0) || config.use_sliding_window === false) return 0;
   if (config.layer_types) return config.layer_types.filter((type) => type === "sliding_attention").length;
+  // Every so many layers one attends to everything; Gemma 2 does so without saying it.
+  const pattern = config.sliding_window_pattern ?? (config.model_type === "gemma2" ? 2 : null);
+  if (pattern) return layers - Math.floor(layers / pattern);
   if (config.use_sliding_window && config.max_window_layers != null)
     return Math.max(0, layers - config.max_window_layers);
   return layers;

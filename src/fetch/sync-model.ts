@@ -2,7 +2,6 @@ import { mkdir } from "node:fs/promises";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
 import { hasBlob, publishSnapshot, writeRef } from "../store/hub-cache.ts";
-import { ingestFolder } from "../store/layout.ts";
 import { acquireLease } from "../store/lease.ts";
 import { findComplete, manifestKey, modelPath, readManifest, writeManifest } from "../store/manifest.ts";
 import { commitPartial, partialBytes } from "../store/partial-file.ts";
@@ -61,7 +60,7 @@ async function fetchModel(spec: ModelSpec, context: SyncContext, progress: Model
   const present = await presentFiles(files, { trusted: known !== null, repo: variant.location, context });
   const missing = distinct(files.filter((file) => !present.has(file)));
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
-  const folder = await ingestFolder(context.volume, layout.hub.repo(variant.location));
+  const folder = layout.hub.ingest(variant.location);
   const partial = missing.reduce((sum, { digest, size }) => sum + partialBytes(folder, digest, size), 0);
   const missingBytes = missing.reduce((sum, { size }) => sum + size, 0);
   progress.onPlan({ bytes, presentBytes: bytes - missingBytes + partial, files: missing.length, revision });

@@ -1,4 +1,4 @@
-import { link, mkdir, readFile, readlink, rename, rm, stat, symlink } from "node:fs/promises";
+import { link, mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { hasSystemCode } from "../errors.ts";
 import type { Digest, FileSpec } from "../model.ts";
@@ -36,12 +36,12 @@ export async function publishSnapshot(
       await linkBlob(hub.blob(repo, digest), place, relative(dirname(join(target, path)), hub.blob(repo, digest)));
     }
     await mkdir(dirname(target), { recursive: true });
-    await rename(staged, target);
+    await rename(staged, target).catch((error: unknown) => {
+      if (!hasSystemCode(error, "ENOTEMPTY", "EEXIST")) throw error;
+      // Another client made the snapshot meanwhile.
+      return addToSnapshot(hub, repo, target, files);
+    });
     await syncFolder(dirname(target));
-  } catch (error) {
-    if (!hasSystemCode(error, "ENOTEMPTY", "EEXIST")) throw error;
-    // Another client made the snapshot meanwhile.
-    await addToSnapshot(hub, repo, target, files);
   } finally {
     await rm(staged, { recursive: true, force: true });
   }
@@ -55,11 +55,11 @@ export async function readRef(hub: HubLayout, repo: string, revision: string): P
 
 /** Written last, without a newline: Python compares the bytes. A commit needs no ref. */
 export async function writeRef(hub: HubLayout, repo: string, revision: string, commit: string): Promise<void> {
-  if (revision === commit || (await readRef(hub, repo, revision)) === commit) return;
+  const target = hub.ref(repo, revision);
+  if (revision === commit || (await readFile(target, "utf8").catch(() => "")) === commit) return;
   // Staged outside refs/: a stray file there makes Python drop the repository as corrupted.
   const staged = hub.stagedSnapshot(repo, crypto.randomUUID());
   await writeFileDurably(staged, commit);
-  const target = hub.ref(repo, revision);
   await mkdir(dirname(target), { recursive: true });
   await rename(staged, target);
   await syncFolder(dirname(target));
@@ -107,7 +107,7 @@ async function linkBlob(blob: string, place: string, target: string): Promise<vo
 
 async function writeCacheTag(hub: HubLayout): Promise<void> {
   const tag = join(hub.root, "CACHEDIR.TAG");
-  if (await stat(tag).catch(() => null)) return;
   const text = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder holds a cache that can be fetched again.\n";
-  await writeFileDurably(tag, text).catch(() => undefined);
+  // No temporary file here: one left by a kill would make Python warn of the whole cache from then on.
+  await writeFile(tag, text, { flag: "wx" }).catch(() => undefined);
 }

@@ -1,5 +1,4 @@
-import { stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Digest } from "../model.ts";
 
 /** Every path under the volume. Nothing else in the project joins one. */
@@ -20,7 +19,12 @@ export interface HubLayout {
   blob(id: string, digest: Digest): string;
   snapshot(id: string, commit: string): string;
   ref(id: string, revision: string): string;
-  /** Where a snapshot is put together before it gets its name; inside the repository's folder, so that a rename does it. */
+  /**
+   * Folder of unfinished files. Inside the repository's folder, as is a staged snapshot, so that a rename gives them
+   * their name: of two mounts of one device the device number does not tell that renames fail between them.
+   */
+  ingest(id: string): string;
+  /** Where a snapshot is put together before it gets its name. */
   stagedSnapshot(id: string, token: string): string;
 }
 
@@ -38,25 +42,10 @@ export function createLayout(volume: string, hubCache: string): Layout {
       blob: (id, digest) => join(repo(id), "blobs", digest.hex),
       snapshot: (id, commit) => join(repo(id), "snapshots", commit),
       ref: (id, revision) => join(repo(id), "refs", revision),
+      ingest: (id) => join(repo(id), ".muster", "ingest"),
       stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
     },
   };
-}
-
-/** Folder for unfinished files that will be renamed to below `target`: on the volume, or beside it on another file system. */
-export async function ingestFolder(volume: string, target: string): Promise<string> {
-  const [own, other] = await Promise.all([deviceOf(volume), deviceOf(target)]);
-  return own === other
-    ? join(volume, ".muster", "ingest", slug(target.slice(dirname(target).length + 1)))
-    : join(target, ".muster", "ingest");
-}
-
-async function deviceOf(path: string): Promise<number> {
-  for (let folder = path; ; folder = dirname(folder)) {
-    const found = await stat(folder).catch(() => null);
-    if (found) return found.dev;
-    if (folder === dirname(folder)) return -1;
-  }
 }
 
 /** A file name made of any text; distinct texts of the same form stay distinct. */

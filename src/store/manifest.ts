@@ -36,7 +36,7 @@ export function manifestKey({
   allowPickle,
 }: Variant): string {
   const choice = createHash("sha256")
-    .update(JSON.stringify([format, quantization, include, exclude, allowPickle]))
+    .update(JSON.stringify([source, location, revision, format, quantization, include, exclude, allowPickle]))
     .digest("hex");
   return `${slug(`${source}--${location}@${revision}`)}--${choice.slice(0, 8)}`;
 }
@@ -102,8 +102,8 @@ export function modelPath(
 function parseManifest(layout: Layout, text: string | null): StoredModel | null {
   if (text === null) return null;
   try {
-    const result = manifestSchema.safeParse(JSON.parse(text));
-    return result.success ? { ...result.data, path: modelPath(layout, result.data) } : null;
+    const { formatVersion: _, ...record } = manifestSchema.parse(JSON.parse(text));
+    return { ...record, path: modelPath(layout, record) };
   } catch {
     return null;
   }

@@ -8,10 +8,11 @@ export async function writeFileDurably(path: string, text: string): Promise<void
   // A random name: two containers on one volume may both be process 1.
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {
-    const handle = await open(temporary, "wx", 0o644);
-    await handle.writeFile(text);
-    await handle.sync();
-    await handle.close();
+    {
+      await using handle = await open(temporary, "wx", 0o644);
+      await handle.writeFile(text);
+      await handle.sync();
+    }
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

@@ -6,7 +6,7 @@ import { networkError } from "../http-errors.ts";
 import { invalid, openRange, type RangeSource } from "./open-range.ts";
 
 /** How much is written before the journal says so: the most that a kill costs on each connection. */
-const NOTE_BYTES = 1 << 20;
+const NOTE_BYTES = 256 << 10;
 
 export interface RangeSink {
   partial: PartialFile;
