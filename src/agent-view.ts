@@ -30,6 +30,8 @@ export interface AgentView {
 }
 
 const GPU_LOOK_MS = 60_000;
+/** A record is seen a moment before the reference that completes its model, and no change tells of that. */
+const LOOK_AGAIN_MS = 2_000;
 
 export function createAgentView({
   board,
@@ -55,6 +57,12 @@ export function createAgentView({
   });
   let told = board.current.state;
 
+  /** A stored model whose engine answers is ready already; another look at the volume takes nothing from that. */
+  const shownState = (id: string, state: ModelState): ModelState => {
+    const before = board.current.models.find((model) => model.id === id);
+    return state === "stored" && before?.state === "ready" ? "ready" : state;
+  };
+
   /** Models that other processes stored and this catalog knows: the coordinator may want to know what is warm. */
   const reportOthers = async () => {
     const others = [...catalog.models.values()].filter(({ id }) => !own.has(id));
@@ -69,7 +77,7 @@ export function createAgentView({
         board.setModel(id, {
           ...describeVariant(variant),
           required: false,
-          state: "stored",
+          state: shownState(id, "stored"),
           bytesDone: model.bytes,
           bytesTotal: model.bytes,
           revision: model.revision,
@@ -77,23 +85,25 @@ export function createAgentView({
       }
     }
   };
-  const reportOthersAloud = () => {
+  const look = () => {
     reportOthers().catch((error: unknown) => log.debug({ err: error }, "Looking for other models failed"));
+  };
+  const lookForOthers = () => {
+    look();
+    setTimeout(look, LOOK_AGAIN_MS).unref();
   };
 
   const toBoard: KeepObserver = {
     onProgress({ spec, state, bytesDone, bytesTotal, rate, revision, error }) {
-      // A stored model whose engine answers is ready already; another look at the volume takes nothing from that.
-      const before = board.current.models.find(({ id }) => id === spec.id);
-      const shown: ModelState = state === "stored" && before?.state === "ready" ? "ready" : state;
+      const shown = shownState(spec.id, state);
       board.setModel(spec.id, { state: shown, bytesDone, bytesTotal, rate, revision, error: error?.toJSON() ?? null });
     },
     onNote: () => undefined,
-    onVolumeChange: reportOthersAloud,
+    onVolumeChange: lookForOthers,
   };
 
   return {
-    observer: observeAll(toBoard, { ...logProgress(log), onVolumeChange: () => undefined }),
+    observer: observeAll({ ...logProgress(log), onVolumeChange: () => undefined }, toBoard),
     get refusal() {
       return refusal;
     },
@@ -128,7 +138,7 @@ export function createAgentView({
         workerType: workerType.id,
         state: board.current.state === "starting" ? "syncing" : board.current.state,
       });
-      reportOthersAloud();
+      lookForOthers();
     },
     registering(started, onRefused) {
       registration = started;
@@ -146,9 +156,11 @@ export function createAgentView({
       log.info(`The coordinator says ${command.type}`);
       if (command.type === "drain") drain();
       else if (command.type === "sync") sync();
-      else if (command.type === "pause") board.update({ state: "paused" });
-      else if (command.type === "resume") board.update({ state: "syncing" });
-      else log.warn(`This version does not know how to ${command.type} models at run time`);
+      else if (command.type === "pause" || command.type === "resume") {
+        // Who is leaving stays on the way out.
+        if (board.current.state !== "draining")
+          board.update({ state: command.type === "pause" ? "paused" : "syncing" });
+      } else log.warn(`This version does not know how to ${command.type} models at run time`);
     },
     async gpuUsage(look) {
       const atStart = board.current.hardware?.gpus ?? [];
@@ -182,6 +194,7 @@ export function createAgentView({
       });
     },
     draining(why) {
+      if (board.current.state === "draining") return;
       log.info(`Draining: ${why}`);
       board.update({ state: "draining" });
       registration?.drain(why);

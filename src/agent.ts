@@ -47,7 +47,11 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
   await state.publish(http.port);
   const fetching = leaving.use(openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
-  leaving.defer(() => stop.abort());
+  const leave = (why: string) => {
+    view.draining(why);
+    stop.abort();
+  };
+  signal.addEventListener("abort", () => leave("told to stop"), { once: true });
   view.started(state, http.port);
   try {
     // 1. Detect
@@ -58,6 +62,11 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
     const keeping = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
       view.selected(selection);
       return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
+    });
+    leaving.defer(async () => {
+      stop.abort();
+      // Where it failed, that has been told already.
+      await keeping.then(({ ended }) => ended).catch(() => undefined);
     });
     await Promise.race([keeping, sleep(PATIENCE_MS, undefined, { signal: running })]);
 
@@ -73,11 +82,14 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
         diskFree: async () => Math.floor((await diskSpace(config.modelCacheDir)).free),
         gpuUsage: () => view.gpuUsage(() => detect(config, running)),
         onCommand: (command) =>
-          view.obey(command, { drain: () => stop.abort(), sync: () => void keeping.then(({ sync }) => sync()) }),
+          view.obey(command, {
+            drain: () => leave("asked by the coordinator"),
+            sync: () => void keeping.then(({ sync }) => sync()).catch(() => undefined),
+          }),
         signal: new AbortController().signal,
       });
       leaving.defer(() => registration.bye("stopped"));
-      view.registering(registration, () => stop.abort());
+      view.registering(registration, () => leave("refused by the coordinator"));
     } else {
       log.warn("COORDINATOR_URL is not set: this worker stands alone");
     }
@@ -86,12 +98,11 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
     const keeper = await keeping;
     await Promise.all([
       keeper.ended,
-      probeEngines(config.engineUrls, board, running),
+      probeEngines({ urls: config.engineUrls, board, signal: running }),
       superviseEngine(engine, { config, log, signal: running, when: view.ready(running) }),
     ]);
   } catch (error) {
     if (!running.aborted) throw error;
   }
-  view.draining(signal.aborted ? "told to stop" : "asked by the coordinator");
   return view.refusal?.exitCode ?? EXIT.ok;
 }

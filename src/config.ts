@@ -2,9 +2,11 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { z } from "zod";
+import { coordinatorUrl } from "./coordinator-url.ts";
 import { MusterError } from "./errors.ts";
-import { registerSecret } from "./redact.ts";
-import { isUrl, type LogLevel, type Settings, settingMeta, settings, token } from "./settings.ts";
+import { registerSecret, showValue } from "./redact.ts";
+import { isUrl, token } from "./setting-values.ts";
+import { type LogLevel, type Settings, settingMeta, settings } from "./settings.ts";
 
 /** The repository or image root: the folder above `src/` or `dist/`. */
 const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
@@ -86,7 +88,7 @@ function validate(given: Env, problems: string[]): Settings {
     }
     const meta = settingMeta(schema);
     problems.push(
-      `${name} is ${meta.secret ? "set to something unusable (not shown)" : JSON.stringify(found)}; allowed: ${meta.allowed}.`,
+      `${name} is ${meta.secret ? "set to something unusable (not shown)" : showValue(found)}; allowed: ${meta.allowed}.`,
     );
   }
   return values as Settings;
@@ -105,8 +107,9 @@ function derive(given: Settings, problems: string[]): Config {
   return {
     workerType: given.WORKER_TYPE ?? null,
     workerId: given.WORKER_ID ?? null,
-    catalogFile: given.WORKER_TYPES_FILE ? filePath(given.WORKER_TYPES_FILE) : join(PACKAGE_ROOT, "worker-types.json"),
-    catalogOverlay: given.WORKER_TYPES_OVERLAY ? filePath(given.WORKER_TYPES_OVERLAY) : null,
+    catalogFile:
+      filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? join(PACKAGE_ROOT, "worker-types.json"),
+    catalogOverlay: filePath("WORKER_TYPES_OVERLAY", given.WORKER_TYPES_OVERLAY, problems),
     modelCacheDir,
     hfHome,
     hfHubCache,
@@ -173,29 +176,18 @@ function gpuMode(given: string | undefined): Config["enableGpu"] {
 
 function endpoint(given: string | undefined, problems: string[]): string {
   const url = given ?? "https://huggingface.co";
-  if (!isUrl(url, ["http:", "https:"]))
-    problems.push(`HF_ENDPOINT is ${JSON.stringify(url)}; allowed: an http(s) URL.`);
+  if (!isUrl(url, ["http:", "https:"])) problems.push(`HF_ENDPOINT is ${showValue(url)}; allowed: an http(s) URL.`);
   return url.replace(/\/+$/, "");
 }
 
-function coordinatorUrl(given: string | undefined, problems: string[]): string | null {
-  if (!given || !URL.canParse(given)) return null;
-  const url = new URL(given.replace(/^http/i, "ws"));
-  if (url.username || url.password || /token|key|secret/i.test(url.search)) {
-    problems.push(
-      "COORDINATOR_URL carries credentials (not shown); allowed: a URL without them, and COORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE.",
-    );
+function filePath(name: string, given: string | undefined, problems: string[]): string | null {
+  if (!given) return null;
+  try {
+    return given.startsWith("file:") ? fileURLToPath(given) : resolve(given);
+  } catch {
+    problems.push(`${name} is ${showValue(given)}; allowed: a path or file:// URL of this machine.`);
+    return null;
   }
-  if (url.protocol === "ws:" && !isPrivateHost(url.hostname)) {
-    problems.push(
-      `COORDINATOR_URL is ${JSON.stringify(given)}; allowed: wss:// for a host outside loopback and private networks.`,
-    );
-  }
-  return url.href;
-}
-
-function filePath(given: string): string {
-  return given.startsWith("file:") ? fileURLToPath(given) : resolve(given);
 }
 
 function secret(value: string | undefined): string | null {
@@ -209,8 +201,9 @@ function secret(value: string | undefined): string | null {
 export function currentCoordinatorToken(
   config: Pick<Config, "coordinatorToken" | "coordinatorTokenFile">,
 ): string | null {
-  if (!config.coordinatorTokenFile) return config.coordinatorToken;
-  return secret(readIfThere(config.coordinatorTokenFile) ?? undefined) ?? config.coordinatorToken;
+  const { coordinatorToken, coordinatorTokenFile } = config;
+  // A file that is being replaced may be away, empty or half written for a moment.
+  return (coordinatorTokenFile ? usableToken(readIfThere(coordinatorTokenFile)) : null) ?? coordinatorToken;
 }
 
 /** The content of a secret file. A file that was named (not a default place) has to be readable and usable. */
@@ -218,13 +211,17 @@ function secretFile(name: string | null, file: string | undefined, problems: str
   if (!file) return null;
   const content = name ? readable(name, file, problems) : readIfThere(file);
   if (content === null) return null;
-  const value = secret(content);
-  if (value !== null && token.safeParse(value).success) return value;
-  if (name)
+  const value = usableToken(content);
+  if (value === null && name)
     problems.push(
-      `${name} names ${file}, which ${value ? "holds something unusable (not shown)" : "is empty"}; allowed: a file with one token.`,
+      `${name} names ${file}, which ${content.trim() ? "holds something unusable (not shown)" : "is empty"}; allowed: a file with one token.`,
     );
-  return null;
+  return value;
+}
+
+function usableToken(content: string | null): string | null {
+  const value = secret(content ?? undefined);
+  return value !== null && token.safeParse(value).success ? value : null;
 }
 
 function readable(name: string, file: string, problems: string[]): string | null {
@@ -248,15 +245,4 @@ function readIfThere(file: string): string | null {
 
 function count(problems: number): string {
   return problems === 1 ? "a problem" : `${problems} problems`;
-}
-
-/** Hosts to which an unencrypted connection is taken for private: loopback, private ranges, names without a public suffix. */
-function isPrivateHost(host: string): boolean {
-  return (
-    /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|\[(::1|f[cd]|fe80))/i.test(
-      host,
-    ) ||
-    !/[.:]/.test(host) ||
-    /\.(local|internal|lan|svc|cluster\.local|home\.arpa|localhost)$/i.test(host)
-  );
 }

@@ -1,4 +1,4 @@
-import { redact } from "./redact.ts";
+import { redact, redactData } from "./redact.ts";
 
 /** Exit codes (sysexits): 64 wrong usage, 75 try again, 78 configuration or authorization, restarting will not help. */
 export const EXIT = { ok: 0, failed: 1, usage: 64, tryAgain: 75, config: 78 } as const;
@@ -82,7 +82,7 @@ export class MusterError extends Error {
     this.name = "MusterError";
     this.code = code;
     this.hint = redact(options.hint);
-    this.details = options.details ?? {};
+    this.details = redactData(options.details ?? {});
   }
 
   get exitCode(): number {

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from "node:fs";
 import { type Logger, multistream, pino, type StreamEntry } from "pino";
-import { redact } from "./redact.ts";
+import { redactData } from "./redact.ts";
 import type { LogLevel } from "./settings.ts";
 
 export type { Logger } from "pino";
@@ -15,7 +15,7 @@ export interface LogOptions {
 
 /** A logger that writes whole lines at once, so that nothing is lost when the process dies, and no secrets. */
 export function createLogger(options: LogOptions): Logger {
-  const console = pino.destination({ fd: options.fd, sync: true });
+  const console = lossy({ dest: options.fd });
   const streams: StreamEntry[] = [lineStream(console, options.format)];
   const problem =
     options.file && openLogFile(options.file.path, (file) => streams.push(lineStream(file, options.format)));
@@ -34,16 +34,23 @@ function openLogFile(path: string, add: (file: { write(line: string): unknown })
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? "unknown";
   }
-  add(pino.destination({ dest: path, sync: true, append: true }));
+  add(lossy({ dest: path, append: true }));
   return null;
+}
+
+/** A full disk under the log is no reason to end a worker: it loses lines, and goes on with them when there is room. */
+function lossy(options: { dest: string | number; append?: boolean }) {
+  const destination = pino.destination({ ...options, sync: true, maxLength: 1 << 20 });
+  destination.on("error", () => undefined);
+  return destination;
 }
 
 function lineStream(target: { write(line: string): unknown }, format: "text" | "json"): StreamEntry {
   return {
     stream: {
       write(line: string) {
-        const clean = redact(line);
-        target.write(format === "json" ? clean : textLine(clean));
+        const fields = redactData(JSON.parse(line) as Record<string, unknown>);
+        target.write(format === "json" ? `${JSON.stringify(fields)}\n` : textLine(fields));
       },
     },
   };
@@ -51,9 +58,8 @@ function lineStream(target: { write(line: string): unknown }, format: "text" | "
 
 const NAMES: Record<number, string> = { 10: "TRACE", 20: "DEBUG", 30: "INFO ", 40: "WARN ", 50: "ERROR", 60: "FATAL" };
 
-/** `2026-11-21T05:45:22.123Z INFO  message key=value …` from one of pino's JSON lines. */
-function textLine(line: string): string {
-  const { time, level, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
+/** `2026-11-21T05:45:22.123Z INFO  message key=value …` from the fields of one of pino's lines. */
+function textLine({ time, level, msg, err, ...rest }: Record<string, unknown>): string {
   const fields = Object.entries(rest).map(
     ([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );

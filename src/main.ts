@@ -6,11 +6,12 @@ import { VERSION } from "./system.ts";
 
 enableCompileCache();
 
-// A line nobody reads any more (`muster list | head -1`) is no reason to crash.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(EXIT.ok);
-  throw error;
-});
+// A line nobody reads any more (`muster sync | head -1`) is no reason to leave the work undone.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
 
 const program = new Command("muster")
   .description("The entrypoint agent of AI workers: detect, select, fetch, register, serve.")
@@ -124,6 +125,6 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
-  // Help and version end well; everything else commander says is about wrong usage.
-  process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? EXIT.ok : EXIT.usage;
+  // Help and version that were asked for end well; everything else commander says is about wrong usage.
+  process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
 }

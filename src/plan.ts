@@ -46,9 +46,11 @@ export async function selectFor(
     ({ minGpuMemoryGb }) => hardware.gpus.length > 0 || minGpuMemoryGb === 0,
   );
   const facts = await collectFacts(candidates, sources, (variant, error) => {
+    if (sources.signal?.aborted) return;
     const reason = error instanceof MusterError ? error.message : String(error);
     log.warn(`Nothing is known beforehand of ${variant.location}; going by the catalog. ${reason}`);
   });
+  sources.signal?.throwIfAborted();
   const { enableGpu, minGpuMemoryGb } = config;
   return selectModels({
     catalog,

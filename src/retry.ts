@@ -13,6 +13,9 @@ export interface RetryOptions {
   onRetry?: (error: MusterError, delayMs: number, attempt: number) => void;
 }
 
+/** A timer that is set for longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** Full jitter: anything between zero and a window that doubles with each attempt (attempt counts from 1). */
 export function fullJitter(attempt: number, minDelayMs: number, maxDelayMs: number): number {
   return Math.random() * Math.min(maxDelayMs, minDelayMs * 2 ** (attempt - 1));
@@ -21,7 +24,7 @@ export function fullJitter(attempt: number, minDelayMs: number, maxDelayMs: numb
 /**
  * Runs the work again while it fails with a retryable error. A server that said how long to wait
  * (`details.retryAfterMs`) is waited for that long and a little more, so that not everybody returns at once.
- * Throws the last MusterError.
+ * Throws the last MusterError, or the reason of the signal.
  */
 export async function retry<T>(work: (attempt: number) => Promise<T>, options: RetryOptions): Promise<T> {
   return pRetry(
@@ -42,9 +45,11 @@ export async function retry<T>(work: (attempt: number) => Promise<T>, options: R
         const failure = error as MusterError;
         if (!failure.retryable || failure.code === "CANCELLED" || retriesLeft === 0) return;
         const asked = Number(failure.details.retryAfterMs ?? 0);
-        const delay = asked + fullJitter(attemptNumber, options.minDelayMs, options.maxDelayMs);
+        const wanted = asked + fullJitter(attemptNumber, options.minDelayMs, options.maxDelayMs);
+        const delay = Math.min(wanted, LONGEST_TIMER_MS);
         options.onRetry?.(failure, delay, attemptNumber);
-        await sleep(delay, undefined, { signal: options.signal });
+        // An abort is told by its own reason, as it is while the work runs.
+        await sleep(delay, undefined, { signal: options.signal }).catch(() => options.signal?.throwIfAborted());
       },
     },
   );

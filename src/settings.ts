@@ -1,6 +1,5 @@
-import { homedir } from "node:os";
-import { resolve } from "node:path";
 import { z } from "zod";
+import { duration, flag, httpUrl, isUrl, number, path, port, text, token } from "./setting-values.ts";
 
 interface SettingMeta {
   group: string;
@@ -15,28 +14,6 @@ type Group = "Worker" | "Volume" | "Hub" | "Hardware" | "Engines" | "Coordinator
 
 function setting<T extends z.ZodType>(group: Group, schema: T, meta: Omit<SettingMeta, "group">) {
   return schema.optional().meta({ group, ...meta });
-}
-
-const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, "": 1000 };
-const text = z.string();
-const path = z.string().transform((value) => resolve(value.replace(/^~(?=\/|$)/, homedir())));
-const flag = z
-  .stringFormat("flag", /^(1|0|true|false|yes|no|on|off)$/i)
-  .transform((value) => /^(1|true|yes|on)$/i.test(value));
-const number = z.stringFormat("number", /^\d+(\.\d+)?$/).transform(Number);
-const port = z
-  .stringFormat("port", /^\d{1,5}$/)
-  .transform(Number)
-  .refine((value) => value <= 65_535);
-const duration = z.stringFormat("duration", /^\d+(\.\d+)?(ms|s|m|h)?$/).transform((value) => {
-  const [, amount, unit] = /^([\d.]+)(ms|s|m|h)?$/.exec(value) ?? [];
-  return Math.round(Number(amount) * (UNITS[unit ?? ""] ?? 1000));
-});
-const httpUrl = z.string().refine((value) => isUrl(value, ["http:", "https:"]));
-export const token = z.string().refine((value) => /^[\x21-\x7e]+$/.test(value.trim()));
-
-export function isUrl(value: string, protocols: string[]): boolean {
-  return URL.canParse(value) && protocols.includes(new URL(value).protocol);
 }
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -213,12 +190,12 @@ export const settings = z.object({
   ),
   STALL_TIMEOUT: setting("Transfer", duration, {
     description: "A connection that gives no byte for this long is given up and tried again.",
-    allowed: "a duration such as 30s or 2m",
+    allowed: "a duration such as 30s or 2m, at most 596h",
     otherwise: "`30s`",
   }),
   DRAIN_TIMEOUT: setting("Operation", duration, {
     description: "Time that running work gets to end after SIGTERM.",
-    allowed: "a duration such as 25s or 2m",
+    allowed: "a duration such as 25s or 2m, at most 596h",
     otherwise: "`25s`",
   }),
   HTTP_PORT: setting("Operation", port, {

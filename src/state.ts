@@ -1,6 +1,7 @@
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { hasSystemCode } from "./errors.ts";
 import { isProcessRunning, ownProcess, processIdentity } from "./process-identity.ts";
 import { stateDirectory } from "./system.ts";
 
@@ -60,13 +61,16 @@ export async function findAgent(configured: string | null): Promise<AgentFile | 
 
 async function ownWorkerId(folder: string): Promise<string> {
   const file = join(folder, "worker-id");
-  await mkdir(folder, { recursive: true });
-  try {
-    await writeFile(file, `${newWorkerId()}\n`, { flag: "wx" });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  }
-  return (await readFile(file, "utf8")).trim() || newWorkerId();
+  const known = await readFile(file, "utf8").catch((error: unknown) => {
+    if (hasSystemCode(error, "ENOENT")) return "";
+    throw error;
+  });
+  if (known.trim()) return known.trim();
+  const made = newWorkerId();
+  const beside = `${file}.${made}`;
+  await writeFile(beside, `${made}\n`, { flush: true });
+  await rename(beside, file);
+  return made;
 }
 
 function newWorkerId(): string {

@@ -7,14 +7,20 @@ import { findAgent } from "../state.ts";
 export async function askAgent(config: Config, path: string): Promise<{ status: number; body: unknown }> {
   const agent = await findAgent(config.stateDir);
   const port = agent?.httpPort ?? config.httpPort;
-  if (port === null) throw notRunning("no agent runs on this state directory");
-  const host = config.httpHost && !/^(0\.0\.0\.0|::)$/.test(config.httpHost) ? config.httpHost : "127.0.0.1";
+  // 0 is any port: where it is, only the agent itself could have said.
+  if (!port) throw notRunning("no agent runs on this state directory");
+  const host = hostName(config.httpHost);
   try {
     const answer = await request(`http://${host}:${port}${path}`, { headersTimeout: 5_000, bodyTimeout: 5_000 });
     return { status: answer.statusCode, body: await answer.body.json() };
   } catch (cause) {
     throw notRunning(`nothing answers on port ${port}`, cause);
   }
+}
+
+function hostName(listening: string | null): string {
+  if (listening === null || /^(0\.0\.0\.0|::)$/.test(listening)) return "127.0.0.1";
+  return listening.includes(":") ? `[${listening}]` : listening;
 }
 
 function notRunning(why: string, cause?: unknown): MusterError {

@@ -1,6 +1,6 @@
 import { mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { request } from "undici";
+import { Agent, type Dispatcher, request } from "undici";
 import type { Config } from "../config.ts";
 import { type MusterError, toMusterError } from "../errors.ts";
 import { createDispatcher } from "../fetch/dispatcher.ts";
@@ -98,8 +98,10 @@ export async function checkCatalog(config: Config): Promise<Check[]> {
 export async function checkHub(config: Config): Promise<Check[]> {
   if (config.offline) return [{ name: "hub", result: "ok", found: "not asked (HF_HUB_OFFLINE)" }];
   const token = config.hfToken ? "a token is set" : "no token is set";
-  const url = `${config.hfEndpoint}/api/whoami-v2`;
-  const answer = await ask(url, config.hfToken ? { authorization: `Bearer ${config.hfToken}` } : {});
+  const answer = await ask(`${config.hfEndpoint}/api/whoami-v2`, {
+    headers: config.hfToken ? { authorization: `Bearer ${config.hfToken}` } : {},
+    dispatcher: createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS }),
+  });
   if ("error" in answer) return [{ name: "hub", result: "fail", found: answer.error.message, hint: answer.error.hint }];
   if (config.hfToken && answer.status === 401) {
     return [
@@ -125,7 +127,8 @@ export async function checkCoordinator(config: Config): Promise<Check[]> {
       },
     ];
   // Any HTTP answer shows that the way there is open; the agent's own log tells whether the token is taken.
-  const answer = await ask(config.coordinatorUrl.replace(/^ws/, "http"), {});
+  const ca = config.coordinatorCa ?? undefined;
+  const answer = await ask(config.coordinatorUrl.replace(/^ws/, "http"), { dispatcher: direct({ ca }) });
   if ("error" in answer)
     return [
       {
@@ -142,7 +145,7 @@ export async function checkEngines(config: Config): Promise<Check[]> {
   const urls = Object.entries(config.engineUrls).flatMap(([kind, url]) => (url ? [{ kind, url }] : []));
   return Promise.all(
     urls.map(async ({ kind, url }): Promise<Check> => {
-      const answer = await ask(url, {});
+      const answer = await ask(url, { dispatcher: direct() });
       return "error" in answer
         ? {
             name: kind,
@@ -155,11 +158,15 @@ export async function checkEngines(config: Config): Promise<Check[]> {
   );
 }
 
+/** The way the agent takes to its coordinator and its engines: past any proxy. */
+function direct(tls: { ca?: string } = {}): Dispatcher {
+  return new Agent({ headersTimeout: TRY_MS, bodyTimeout: TRY_MS, connect: { timeout: TRY_MS, ...tls } });
+}
+
 async function ask(
   url: string,
-  headers: Record<string, string>,
+  { dispatcher, headers = {} }: { dispatcher: Dispatcher; headers?: Record<string, string> },
 ): Promise<{ status: number; ms: number } | { error: MusterError }> {
-  const dispatcher = createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS });
   const startedAt = performance.now();
   try {
     const answer = await request(url, { headers, dispatcher });

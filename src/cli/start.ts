@@ -21,9 +21,12 @@ export async function start(engine: string[]): Promise<number> {
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   try {
-    return await runAgent({ config, log, engine, signal: stop.signal });
+    const exitCode = await runAgent({ config, log, engine, signal: stop.signal });
+    log.info("Stopped");
+    return exitCode;
   } catch (error) {
-    if (error instanceof MusterError) log.fatal({ code: error.code }, `${error.message} ${error.hint}`);
-    throw error;
+    if (!(error instanceof MusterError)) throw error;
+    log.fatal({ code: error.code, hint: error.hint }, error.message);
+    return error.exitCode;
   }
 }

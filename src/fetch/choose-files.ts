@@ -13,8 +13,9 @@ const WEIGHTS: Record<string, RegExp> = {
 const OTHER_WEIGHTS = /\.(h5|msgpack|ot|onnx|onnx_data|tflite|mlmodel|mlpackage|npz|engine|plan|nemo|llamafile)$/i;
 const OTHER_FOLDERS = /(^|\/)(onnx|openvino|coreml|tflite|original|metal|mlx|runs|\.git)\//i;
 const COPIES = /(^|\/)consolidated[^/]*\.(safetensors|pth)$/i;
-const NOT_MODEL =
-  /(^|\/)\.gitattributes$|(^|\/)(training_args|optimizer|scheduler|scaler|rng_state[^/]*)\.(bin|pt|pth)$|\.(png|jpe?g|gif|webp|svg|mp4|mov|webm|mp3|wav|pdf|zip|tar|gz|7z)$/i;
+/** What training left behind, pickles all of them. */
+const TRAINING = /(^|\/)(training_args|optimizer|scheduler|scaler|rng_state[^/]*)\.(bin|pt|pth)$/i;
+const NOT_MODEL = /(^|\/)\.gitattributes$|\.(png|jpe?g|gif|webp|svg|mp4|mov|webm|mp3|wav|pdf|zip|tar|gz|7z)$/i;
 const INDEX = /\.index\.json$/i;
 
 export interface ChosenFiles {
@@ -46,9 +47,8 @@ export function chooseFiles(all: readonly FileSpec[], variant: Variant): ChosenF
 }
 
 function builtInChoice(files: FileSpec[], variant: Variant): FileSpec[] {
-  const candidates = files.filter(
-    ({ path }) => !OTHER_WEIGHTS.test(path) && !OTHER_FOLDERS.test(path) && !NOT_MODEL.test(path),
-  );
+  const unwanted = [OTHER_WEIGHTS, OTHER_FOLDERS, TRAINING, NOT_MODEL];
+  const candidates = files.filter(({ path }) => !unwanted.some((pattern) => pattern.test(path)));
   const others = candidates.filter(({ path }) => !isWeights(path) && !INDEX.test(path));
   const ofFormat = (format: string) => candidates.filter(({ path }) => WEIGHTS[format]?.test(path));
   if (variant.format === "gguf") return [...others, ...chooseGguf(ofFormat("gguf"), variant)];

@@ -42,15 +42,7 @@ const descriptionSchema = z.object({
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
   if (variant.source !== "huggingface") throw unsupported(variant);
-  if (context.offline) {
-    throw new MusterError(
-      "OFFLINE_MISSING",
-      `${variant.location} is not complete on the volume, and HF_HUB_OFFLINE is set.`,
-      {
-        hint: "Run `muster sync` once with HF_HUB_OFFLINE unset, where there is a network.",
-      },
-    );
-  }
+  if (context.offline) throw offlineMissing(variant);
   const { commit, files } = await describeRepo(variant.location, variant.revision, context.hub, context.signal);
   const config = files.find(({ path }) => path === "config.json");
   const text =
@@ -112,6 +104,16 @@ export async function collectFacts(
     }),
   );
   return facts;
+}
+
+export function offlineMissing(variant: Variant): MusterError {
+  return new MusterError(
+    "OFFLINE_MISSING",
+    `${variant.location} is not complete on the volume, and HF_HUB_OFFLINE is set.`,
+    {
+      hint: "Run `muster sync` once with HF_HUB_OFFLINE unset, where there is a network.",
+    },
+  );
 }
 
 export function unsupported(variant: Variant): MusterError {

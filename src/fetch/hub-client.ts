@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import { listFiles, modelInfo } from "@huggingface/hub";
 import { type Dispatcher, fetch as undiciFetch } from "undici";
 import { z } from "zod";
@@ -47,14 +48,23 @@ export async function describeRepo(
   signal?: AbortSignal,
 ): Promise<RepoDescription> {
   const subject = subjectOf(repo, hub);
-  const fetch = hubFetch(hub, subject, signal);
-  const commit = commitId.safeParse(revision).success ? revision : await resolveRevision(repo, revision, hub, fetch);
-  const files: FileSpec[] = [];
+  const pinned = commitId.safeParse(revision).success;
+  const commit = pinned ? revision : await resolveRevision(repo, revision, hub, signal);
+  const fetch = hubFetch(hub, subject, { signal, json: z.array(z.unknown()) });
+  const files = new Map<string, FileSpec>();
   for await (const entry of listFiles({ repo, recursive: true, revision: commit, hubUrl: hub.endpoint, fetch })) {
     const file = toFileSpec(entry, subject);
-    if (file) files.push(file);
+    if (!file) continue;
+    // Also what ends a listing whose pages lead in a circle.
+    if (files.has(file.path)) throw invalidAnswer(subject.page, `the path ${JSON.stringify(file.path)} twice`);
+    files.set(file.path, file);
   }
-  return { commit, files };
+  for (const path of files.keys()) {
+    for (let folder = posix.dirname(path); folder !== "."; folder = posix.dirname(folder)) {
+      if (files.has(folder)) throw invalidAnswer(subject.page, `both a file and a folder ${JSON.stringify(folder)}`);
+    }
+  }
+  return { commit, files: [...files.values()] };
 }
 
 /** The text of a small file. */
@@ -65,7 +75,8 @@ export async function readRepoFile(
   hub: HubOptions,
   signal?: AbortSignal,
 ): Promise<string> {
-  const response = await hubFetch(hub, subjectOf(repo, hub), signal)(resolveUrl(hub.endpoint, repo, commit, path));
+  const subject = { ...subjectOf(repo, hub), name: `${repo}: ${path}` };
+  const response = await hubFetch(hub, subject, { signal })(resolveUrl(hub.endpoint, repo, commit, path));
   return response.text();
 }
 
@@ -78,12 +89,8 @@ export function subjectOf(repo: string, hub: Pick<HubOptions, "endpoint" | "toke
   return { name: repo, page: `${hub.endpoint}/${repo}`, tokenSent: hub.token !== null };
 }
 
-async function resolveRevision(
-  repo: string,
-  revision: string,
-  hub: HubOptions,
-  fetch: typeof globalThis.fetch,
-): Promise<string> {
+async function resolveRevision(repo: string, revision: string, hub: HubOptions, signal?: AbortSignal): Promise<string> {
+  const fetch = hubFetch(hub, subjectOf(repo, hub), { signal, json: z.object({}) });
   const info = await modelInfo({ name: repo, revision, hubUrl: hub.endpoint, additionalFields: ["sha"], fetch });
   const parsed = commitId.safeParse(info.sha);
   if (parsed.success) return parsed.data;
@@ -113,27 +120,51 @@ export function isSafePath(path: string): boolean {
   );
 }
 
+interface FetchOptions {
+  signal?: AbortSignal;
+  /** What the answer has to be; any text without it. */
+  json?: z.ZodType;
+}
+
 /** `fetch` for the library: token only to the hub's origin, retries, and errors in our own words. */
-function hubFetch(hub: HubOptions, subject: HttpSubject, signal?: AbortSignal): typeof globalThis.fetch {
+function hubFetch(hub: HubOptions, subject: HttpSubject, { signal, json }: FetchOptions): typeof globalThis.fetch {
+  const ask = async (url: string) => {
+    try {
+      const response = await undiciFetch(url, {
+        headers: { "user-agent": USER_AGENT, ...(hub.token ? { authorization: `Bearer ${hub.token}` } : {}) },
+        dispatcher: hub.dispatcher,
+        signal,
+      });
+      // Read here, so that an answer that breaks off is asked for again.
+      const text = await response.text();
+      if (response.ok) return { text, headers: [...response.headers] };
+      throw httpError({ status: response.status, url, header: (name) => response.headers.get(name), text }, subject);
+    } catch (error) {
+      throw networkError(error, url);
+    }
+  };
   const request = async (input: string | URL | Request) => {
     const url = onHub(String(input), hub.endpoint);
-    return retry(
-      async () => {
-        const response = await undiciFetch(url, {
-          headers: { "user-agent": USER_AGENT, ...(hub.token ? { authorization: `Bearer ${hub.token}` } : {}) },
-          dispatcher: hub.dispatcher,
-          signal,
-        }).catch((error: unknown) => {
-          throw networkError(error, url);
-        });
-        if (response.ok) return response as unknown as Response;
-        const text = await response.text().catch(() => "");
-        throw httpError({ status: response.status, url, header: (name) => response.headers.get(name), text }, subject);
-      },
-      { retries: hub.retries, minDelayMs: 500, maxDelayMs: 15_000, signal, onRetry: hub.onRetry },
-    );
+    const { text, headers } = await retry(() => ask(url), {
+      retries: hub.retries,
+      minDelayMs: 500,
+      maxDelayMs: 15_000,
+      signal,
+      onRetry: hub.onRetry,
+    });
+    if (json && !isJson(text, json))
+      throw invalidAnswer(url, `something else than it was asked for: ${text.slice(0, 80)}`);
+    return new Response(text, { headers });
   };
   return request as typeof globalThis.fetch;
+}
+
+function isJson(text: string, schema: z.ZodType): boolean {
+  try {
+    return schema.safeParse(JSON.parse(text)).success;
+  } catch {
+    return false;
+  }
 }
 
 /** Pages are followed on the hub's origin only: a link that names another host is asked of the hub itself. */

@@ -1,13 +1,12 @@
-import { mkdir } from "node:fs/promises";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
-import { hasBlob, publishSnapshot, writeRef } from "../store/hub-cache.ts";
+import { hasBlob, prepareRepo, publishSnapshot, writeRef } from "../store/hub-cache.ts";
 import { acquireLease } from "../store/lease.ts";
 import { findComplete, manifestKey, modelPath, readManifest, writeManifest } from "../store/manifest.ts";
 import { commitPartial, partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chooseFiles } from "./choose-files.ts";
-import { type DescribeContext, describe, unsupported } from "./describe.ts";
+import { type DescribeContext, describe, offlineMissing, unsupported } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { resolveUrl, subjectOf } from "./hub-client.ts";
 import type { Lanes } from "./transfer/lanes.ts";
@@ -59,6 +58,7 @@ async function fetchModel(spec: ModelSpec, context: SyncContext, progress: Model
   const { revision, files } = known ?? (await planFiles(spec, context));
   const present = await presentFiles(files, { trusted: known !== null, repo: variant.location, context });
   const missing = distinct(files.filter((file) => !present.has(file)));
+  if (missing.length > 0 && context.offline) throw offlineMissing(variant);
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
   const folder = layout.hub.ingest(variant.location);
   const partial = missing.reduce((sum, { digest, size }) => sum + partialBytes(folder, digest, size), 0);
@@ -123,7 +123,7 @@ async function fetchFiles(missing: readonly FileSpec[], work: FetchWork): Promis
   const { spec, context, progress } = work;
   const repo = spec.variant.location;
   const subject = subjectOf(repo, context.hub);
-  await mkdir(work.folder, { recursive: true });
+  await prepareRepo(context.layout.hub, repo);
   const reservation = await context.disk.reserve(work.folder, work.needBytes, repo);
   const local = new AbortController();
   const signal = context.signal ? AbortSignal.any([context.signal, local.signal]) : local.signal;

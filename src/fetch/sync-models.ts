@@ -50,7 +50,7 @@ async function syncOne(spec: ModelSpec, context: SyncContext, observer: SyncObse
     revision: spec.variant.revision,
     error: null,
   };
-  const tell = (change: Partial<SyncProgress>) => observer.onProgress(Object.assign(progress, change));
+  const tell = (change: Partial<SyncProgress>) => observer.onProgress({ ...Object.assign(progress, change) });
   try {
     const stored = await syncModel(spec, context, {
       onPlan({ bytes, presentBytes, revision }) {

@@ -11,11 +11,11 @@ export function readiness(status: AgentStatus, now: number): { ready: boolean; r
   }
   const { coordinator } = status;
   if (coordinator) {
-    const age = coordinator.lastAckAt === null ? Number.POSITIVE_INFINITY : now - coordinator.lastAckAt;
     if (!coordinator.connected)
       reasons.push(`not registered with ${coordinator.url}${coordinator.error ? `: ${coordinator.error}` : ""}`);
-    else if (coordinator.beatMs !== null && age > 2 * coordinator.beatMs)
-      reasons.push(`no beat was acknowledged for ${Math.round(age / 1000)} s`);
+    else if (coordinator.lastAckAt === null) reasons.push("no beat was acknowledged yet");
+    else if (coordinator.beatMs !== null && now - coordinator.lastAckAt > 2 * coordinator.beatMs)
+      reasons.push(`no beat was acknowledged for ${Math.round((now - coordinator.lastAckAt) / 1000)} s`);
   }
   return { ready: reasons.length === 0, reasons };
 }

@@ -2,7 +2,7 @@ import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { redact } from "../redact.ts";
+import { redactData } from "../redact.ts";
 import type { StatusBoard } from "../status.ts";
 import { readiness } from "./readiness.ts";
 
@@ -51,7 +51,8 @@ export async function startHttp({ port, host, board, log }: HttpOptions): Promis
   try {
     await listen(server, port ?? USUAL_PORT, host);
   } catch (error) {
-    if (!hasSystemCode(error, "EADDRINUSE", "EACCES") || port !== null) throw portError(error, port ?? USUAL_PORT);
+    if (!hasSystemCode(error, "EADDRINUSE", "EACCES") || port !== null)
+      throw portError(error, port ?? USUAL_PORT, host);
     await listen(server, 0, host);
     log.warn(
       `Port ${USUAL_PORT} is taken; serving status on port ${(server.address() as AddressInfo).port} (set HTTP_PORT to choose)`,
@@ -71,7 +72,7 @@ export async function startHttp({ port, host, board, log }: HttpOptions): Promis
 function send(response: ServerResponse, status: number, body: unknown): void {
   response.statusCode = status;
   response.setHeader("content-type", "application/json");
-  response.end(`${redact(JSON.stringify(body, null, 2))}\n`);
+  response.end(`${JSON.stringify(redactData(body), null, 2)}\n`);
 }
 
 function listen(server: Server, port: number, host: string | null): Promise<void> {
@@ -84,12 +85,12 @@ function listen(server: Server, port: number, host: string | null): Promise<void
   });
 }
 
-function portError(cause: unknown, port: number): MusterError {
+function portError(cause: unknown, port: number, host: string | null): MusterError {
   return new MusterError(
     "PORT_IN_USE",
-    `HTTP_PORT ${port} cannot be listened on (${(cause as NodeJS.ErrnoException).code}).`,
+    `HTTP_PORT ${port}${host ? ` of HTTP_HOST ${host}` : ""} cannot be listened on (${(cause as NodeJS.ErrnoException).code}).`,
     {
-      hint: "Choose another HTTP_PORT, or 0 for any free one.",
+      hint: `Choose another HTTP_PORT, or 0 for any free one${host ? "; HTTP_HOST has to be an address of this machine" : ""}.`,
       cause,
     },
   );

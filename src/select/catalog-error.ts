@@ -56,7 +56,8 @@ export function describeIssues(
         allowed: "the fields of the schema",
       }));
     }
-    return [{ path, found: valueAt(input, path), allowed: allowedBy(issue) }];
+    const found = issue.code === "invalid_key" ? issue.path.at(-1) : valueAt(input, path);
+    return [{ path, found, allowed: allowedBy(issue) }];
   });
 }
 
@@ -65,11 +66,13 @@ function allowedBy(issue: z.core.$ZodIssue): string {
     case "invalid_value":
       return `one of ${issue.values.join(", ")}`;
     case "invalid_type":
-      return `a ${issue.expected}`;
+      return `${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
     case "too_small":
       return issue.origin === "array" || issue.origin === "string"
         ? `at least ${issue.minimum} of them`
-        : `${issue.minimum} or more`;
+        : issue.inclusive
+          ? `${issue.minimum} or more`
+          : `more than ${issue.minimum}`;
     case "too_big":
       return `at most ${issue.maximum}`;
     case "invalid_union":

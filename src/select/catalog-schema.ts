@@ -33,7 +33,11 @@ const variant = z
       .optional()
       .describe("Hub repository; with source huggingface."),
     name: z.string().min(1).optional().describe("Ollama name such as llava:7b; with source ollama."),
-    url: z.string().startsWith("s3://").optional().describe("s3://bucket/prefix; with source s3."),
+    url: z
+      .string()
+      .startsWith("s3://", "s3://bucket/prefix")
+      .optional()
+      .describe("s3://bucket/prefix; with source s3."),
     path: z.string().min(1).optional().describe("Folder or file:// URL; with source path."),
     revision: z.string().min(1).default("main").describe("Branch, tag or commit; with source huggingface."),
     format: z.enum(FORMATS).optional().describe("safetensors; gguf with source ollama."),

@@ -1,5 +1,5 @@
 import type { Gpu, Hardware } from "../hardware.ts";
-import type { Variant, VariantFacts } from "../model.ts";
+import type { Architecture, Variant, VariantFacts } from "../model.ts";
 import {
   dtypeProblem,
   type FitQuestion,
@@ -56,21 +56,15 @@ export function place(question: PlacementQuestion): Placement | Misfit {
   if (gpus.length < variant.gpuCount) {
     return misfit(`needs ${variant.gpuCount} GPUs, ${gpus.length} ${gpus.length === 1 ? "is" : "are"} usable`);
   }
-  if (variant.gpuCount > 1 && gpus.some((index) => hardware.gpus[index]?.mig)) {
-    return misfit(`needs ${variant.gpuCount} GPUs together, and a process gets one MIG device only`);
-  }
-  const problem = splitProblem(question.facts?.architecture ?? null, variant.gpuCount);
+  const problem = splitProblem(shapeOf(question), variant.gpuCount);
   if (problem) return misfit(problem);
-  const candidates = rankGpus(question).slice(0, variant.gpuCount);
-  const floor = candidates.find((index) => declaredShortfall(variant, hardware.gpus[index]));
-  if (floor !== undefined) return misfit(declaredShortfall(variant, hardware.gpus[floor]) ?? "");
-  if (variant.engine !== "ollama") {
-    const dtype = question.facts?.architecture?.dtype ?? null;
-    for (const index of candidates) {
-      const unfit = dtypeProblem(dtype, hardware.gpus[index]?.computeCapability ?? null);
-      if (unfit) return misfit(unfit);
-    }
+  const ranked = rankGpus(question);
+  const able = ranked.filter((index) => gpuProblem(question, hardware.gpus[index]) === null);
+  if (able.length < variant.gpuCount) {
+    const unfit = ranked.find((index) => !able.includes(index));
+    return misfit((unfit !== undefined && gpuProblem(question, hardware.gpus[unfit])) || "no GPU can run it");
   }
+  const candidates = able.slice(0, variant.gpuCount);
   const totals = candidates.map((index) => totalBytes(hardware.gpus[index]));
   if (totals.some((total) => total === null)) {
     return placed(
@@ -126,7 +120,7 @@ function fitContext(
     facts: {
       weightsBytes,
       projectorBytes: facts?.projectorBytes ?? 0,
-      architecture: facts?.architecture ?? variant.architecture,
+      architecture: shapeOf(question),
     },
     context: wanted ?? 0,
     sequences: 1,
@@ -153,15 +147,11 @@ function fitContext(
   };
 }
 
-function wantedContext({ context, maxContext, facts, variant }: PlacementQuestion): number | null {
-  const limit = maxContext ?? facts?.architecture?.maxContext ?? variant.architecture?.maxContext ?? null;
-  if (maxContext === null && (limit === null || cachesNothing(facts))) return null;
-  return Math.min(context ?? USUAL_CONTEXT, limit ?? USUAL_CONTEXT);
-}
-
-function cachesNothing(facts: VariantFacts | null): boolean {
-  const shape = facts?.architecture;
-  return shape ? shape.attentionLayers + shape.windowedLayers === 0 : true;
+function wantedContext(question: PlacementQuestion): number | null {
+  const shape = shapeOf(question);
+  const caches = shape !== null && shape.attentionLayers + shape.windowedLayers > 0;
+  const limit = question.maxContext ?? (caches ? shape.maxContext : null);
+  return limit === null ? null : Math.min(question.context ?? USUAL_CONTEXT, limit);
 }
 
 /** What one GPU has for the variant: vLLM takes its share of the whole, Ollama what others left. */
@@ -183,6 +173,21 @@ function placed(
     for (const index of gpus) reserved.set(index, (reserved.get(index) ?? 0) + need);
   }
   return { ok: true, context, gpus, reserved, reason };
+}
+
+/** Why this GPU cannot hold the variant, whatever else is on it; null where it can. */
+function gpuProblem(question: PlacementQuestion, gpu: Gpu | undefined): string | null {
+  const { variant } = question;
+  if (variant.gpuCount > 1 && gpu?.mig) {
+    return `needs ${variant.gpuCount} GPUs together, and a process gets one MIG device only`;
+  }
+  const dtype = variant.engine === "ollama" ? null : (shapeOf(question)?.dtype ?? null);
+  return declaredShortfall(variant, gpu) ?? dtypeProblem(dtype, gpu?.computeCapability ?? null);
+}
+
+/** The source's own word on the model's shape wins over the catalog's. */
+function shapeOf({ facts, variant }: PlacementQuestion): Architecture | null {
+  return facts?.architecture ?? variant.architecture;
 }
 
 function rankGpus({ gpus, hardware, reserved }: PlacementQuestion): number[] {

@@ -49,8 +49,9 @@ export function selectModels(input: SelectInput): Selection {
     if ("models" in attempt)
       return { ...attempt, refused: [...refused, ...attempt.refused], notices: [...notices, ...attempt.notices] };
     refused.push(...attempt.refused);
-    const fallback = type.fallback && !attempt.final ? input.catalog.workerTypes.get(type.fallback) : undefined;
-    if (!fallback) throw attempt.error;
+    const fallback = type.fallback ? input.catalog.workerTypes.get(type.fallback) : undefined;
+    // Who insists on a GPU is not served by a worker type without one.
+    if (!fallback || (input.enableGpu === "true" && fallback.gpu === "none")) throw attempt.error;
     notices.push(`Worker type ${type.id} cannot run here (${attempt.why}); falling back to ${fallback.id}`);
     type = fallback;
   }
@@ -60,16 +61,13 @@ interface Failure {
   why: string;
   error: MusterError;
   refused: Refusal[];
-  /** The operator insisted, so that no fallback may be taken. */
-  final: boolean;
 }
 
 function selectForType(input: SelectInput, type: WorkerType): Selection | Failure {
   const gpus = usableGpus(input, type);
   if (gpus.length === 0) {
     const why = gpuShortage(input, type);
-    if (input.enableGpu === "true" && type.gpu !== "none") return gpuFailure(why, true);
-    if (type.gpu === "required") return gpuFailure(why, false);
+    if (type.gpu === "required" || (type.gpu === "preferred" && input.enableGpu === "true")) return gpuFailure(why);
   }
   const wanted = type.models.filter(({ when }) => holds(when, input.hardware, gpus));
   const required = wanted.filter(({ optional }) => !optional);
@@ -90,7 +88,11 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
       notices.push(`Optional model ${reference.model.id} is left out: ${last?.reason ?? "it does not fit"}`);
     }
   }
-  return { workerType: type, models, refused: dedupe(refused), notices };
+  // Backtracking may have refused a variant beside a larger one and taken it beside a smaller one.
+  const leftOut = dedupe(refused).filter(
+    ({ model, variant }) => !models.some((spec) => spec.id === model && spec.variant.id === variant),
+  );
+  return { workerType: type, models, refused: leftOut, notices };
 }
 
 interface Room {
@@ -155,16 +157,18 @@ function gpuShortage({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type:
   return `the largest GPU has ${(largest / 1e9).toFixed(1)} GB, ${minGpuMemoryGb ?? type.minGpuMemoryGb} GB are the least`;
 }
 
-function gpuFailure(why: string, final: boolean): Failure {
+function gpuFailure(why: string): Failure {
   const error = new MusterError("GPU_REQUIRED", `A GPU is required and none can be used: ${why}.`, {
     hint: "Start the container with --gpus all (muster doctor says what it sees), lower MIN_GPU_MEMORY_GB, or set ENABLE_GPU=auto to fall back to the CPU worker type.",
   });
-  return { why, error, refused: [], final };
+  return { why, error, refused: [] };
 }
 
 function fitFailure(type: WorkerType, required: ModelReference[], refused: Refusal[]): Failure {
   const lines = dedupe(refused).map(({ model, variant, reason }) => `  ${model} as ${variant}: ${reason}`);
-  const impossible = required.find((reference) => refused.some(({ model }) => model === reference.model.id));
+  const impossible = required.find(({ model: { id, variants } }) =>
+    variants.every((variant) => refused.some((each) => each.model === id && each.variant === variant.id)),
+  );
   const error = new MusterError(
     "NOTHING_FITS",
     `The models of worker type ${type.id} do not fit this machine:\n${lines.join("\n")}`,
@@ -177,7 +181,6 @@ function fitFailure(type: WorkerType, required: ModelReference[], refused: Refus
     why: `${impossible?.model.id ?? "a required model"} does not fit`,
     error,
     refused: dedupe(refused),
-    final: false,
   };
 }
 

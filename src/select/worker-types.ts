@@ -83,7 +83,7 @@ export function findWorkerType(catalog: Catalog, id: string | null): WorkerType 
 async function readDocument<T>(file: string, schema: z.ZodType<T>) {
   let text: string;
   try {
-    text = await readFile(file, "utf8");
+    text = (await readFile(file, "utf8")).replace(/^\uFEFF/, "");
   } catch (cause) {
     throw new MusterError(
       "CATALOG_INVALID",
@@ -103,7 +103,7 @@ async function readDocument<T>(file: string, schema: z.ZodType<T>) {
 
 function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ""));
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

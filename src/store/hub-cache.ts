@@ -3,6 +3,7 @@ import { dirname, join, relative } from "node:path";
 import { hasSystemCode } from "../errors.ts";
 import type { Digest, FileSpec } from "../model.ts";
 import type { HubLayout } from "./layout.ts";
+import { makeFolder } from "./make-folder.ts";
 import { syncFolder } from "./partial-file.ts";
 import { writeFileDurably } from "./write-durably.ts";
 
@@ -12,6 +13,12 @@ import { writeFileDurably } from "./write-durably.ts";
 export async function hasBlob(hub: HubLayout, repo: string, file: FileSpec): Promise<boolean> {
   const found = await stat(hub.blob(repo, file.digest)).catch(() => null);
   return found?.size === file.size;
+}
+
+/** Makes the folders of a repository that is about to be filled. Without `snapshots` Python's scan calls it corrupted. */
+export async function prepareRepo(hub: HubLayout, repo: string): Promise<void> {
+  await makeFolder(hub.ingest(repo));
+  await makeFolder(dirname(hub.snapshot(repo, "any")));
 }
 
 /**

@@ -1,10 +1,11 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { open, readdir, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { MusterError } from "../errors.ts";
+import { hasSystemCode, MusterError } from "../errors.ts";
 import { isProcessGone, ownProcess, processIdentity } from "../process-identity.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /**
  * A lock on the shared volume. A lease is a folder of numbered files; the holder is who created the highest number,
@@ -44,11 +45,12 @@ const contentSchema = z.object({
   released: z.boolean(),
 });
 type Content = z.output<typeof contentSchema>;
+const CONTENT_LENGTH = 1024;
 
 /** Waits until the lease is free, released, or its holder is gone, and takes it. */
 export async function acquireLease(folder: string, options: LeaseOptions): Promise<Lease> {
   const { signal, pollMs = 250, expiryMs = 15_000 } = options;
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   let seen: string | null = "";
   let unchangedMs = 0;
   let lookedAt = performance.now();
@@ -90,11 +92,11 @@ async function take(folder: string, number: number, options: LeaseOptions): Prom
     released: false,
   };
   try {
-    const file = await open(fileOf(folder, number), "wx", 0o644);
-    await file.writeFile(JSON.stringify(content));
-    await file.close();
+    await writeContent(fileOf(folder, number), "wx", content);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return null;
+    if (hasSystemCode(error, "EEXIST")) return null;
+    // Created and not written, on a full disk: others would wait for nobody.
+    await rm(fileOf(folder, number), { force: true });
     throw error;
   }
   if ((await highestNumber(folder)) !== number) {
@@ -121,11 +123,7 @@ function hold(folder: string, number: number, content: Content, beatMs: number):
     }
     content.beat += 1;
     content.released = released;
-    const temporary = join(folder, `.${content.token}`);
-    const file = await open(temporary, "w", 0o644);
-    await file.writeFile(JSON.stringify(content));
-    await file.close();
-    await rename(temporary, fileOf(folder, number));
+    await writeContent(fileOf(folder, number), "r+", content);
   };
   const beat = () => {
     // A beat that fails is made up for by the next; if none succeeds, others take over, and that is right.
@@ -143,6 +141,12 @@ function hold(folder: string, number: number, content: Content, beatMs: number):
   };
 }
 
+/** In place and always as long: it needs no space on a full disk, and cannot bring back a file that another removed. */
+async function writeContent(path: string, flags: "wx" | "r+", content: Content): Promise<void> {
+  await using file = await open(path, flags, 0o644);
+  await file.write(JSON.stringify(content).padEnd(CONTENT_LENGTH), 0);
+}
+
 async function highestNumber(folder: string): Promise<number> {
   return Math.max(0, ...(await numbers(folder)));
 }
@@ -153,7 +157,8 @@ async function numbers(folder: string): Promise<number[]> {
 
 async function removeBelow(folder: string, number: number): Promise<void> {
   const older = (await numbers(folder)).filter((other) => other < number);
-  await Promise.all(older.map((other) => rm(fileOf(folder, other), { force: true })));
+  // One that stays does no harm: the highest number holds.
+  await Promise.all(older.map((other) => rm(fileOf(folder, other), { force: true }).catch(() => undefined)));
 }
 
 function fileOf(folder: string, number: number): string {

@@ -1,6 +1,5 @@
 import {
   closeSync,
-  fdatasyncSync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
@@ -9,6 +8,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { chmod, mkdir, open, rename } from "node:fs/promises";
@@ -41,13 +41,16 @@ export class PartialFile {
     const { path, journalPath } = partialPaths(folder, digest);
     const header = journalHeader(digest, size);
     const done = sizeOf(path) === size ? readJournal(journalPath, header) : null;
+    // The journal first: without data it is worth nothing, and data with the journal of an older try would be believed.
+    if (!done) writeFileAtomically(journalPath, header);
     const fd = openSync(path, done ? "r+" : "w+", 0o644);
-    if (!done) {
-      ftruncateSync(fd, size);
-      writeFileAtomically(journalPath, header);
+    try {
+      if (!done) ftruncateSync(fd, size);
+      return new PartialFile(path, fd, journalPath, openSync(journalPath, "a"), done ?? []);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
     }
-    const journal = openSync(journalPath, "a");
-    return new PartialFile(path, fd, journalPath, journal, done ?? []);
   }
 
   get done(): readonly Range[] {
@@ -69,12 +72,13 @@ export class PartialFile {
 
   /** Forgets everything written, after a digest that did not match. */
   restart(digest: Digest, size: number): void {
+    writeFileAtomically(this.#journalPath, journalHeader(digest, size));
+    const journal = openSync(this.#journalPath, "a");
+    closeSync(this.#journal);
+    this.#journal = journal;
+    this.#done = [];
     ftruncateSync(this.fd, 0);
     ftruncateSync(this.fd, size);
-    closeSync(this.#journal);
-    writeFileAtomically(this.#journalPath, journalHeader(digest, size));
-    this.#journal = openSync(this.#journalPath, "a");
-    this.#done = [];
   }
 
   sync(): void {
@@ -145,9 +149,11 @@ function readJournal(path: string, header: string): Range[] | null {
 
 function writeFileAtomically(path: string, text: string): void {
   const temporary = `${path}.${crypto.randomUUID()}`;
-  const fd = openSync(temporary, "w");
-  writeSync(fd, text);
-  fdatasyncSync(fd);
-  closeSync(fd);
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, text, { flush: true });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }

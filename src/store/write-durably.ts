@@ -1,10 +1,11 @@
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { makeFolder } from "./make-folder.ts";
 import { syncFolder } from "./partial-file.ts";
 
 /** Writes the file so that a reader sees either the old or the new content, whole, also after a power cut. */
 export async function writeFileDurably(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   // A random name: two containers on one volume may both be process 1.
   const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   try {

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Dispatcher } from "undici";
 import { MusterError } from "../../errors.ts";
@@ -111,16 +112,25 @@ interface PieceWork extends FetchContext {
   onNoted: () => void;
 }
 
+/** What the disk refuses is told in the operator's words before it is taken for a failure of the network. */
+async function attemptRange(range: Range, work: PieceWork): ReturnType<typeof fetchRange> {
+  try {
+    return await work.connections.run(() => {
+      work.signal.throwIfAborted();
+      return fetchRange(work.source, range, work, work);
+    });
+  } catch (error) {
+    throw volumeError(error, dirname(work.partial.path));
+  }
+}
+
 /** Retries with what is left of the piece. An attempt that brought bytes does not count. */
 async function fetchPiece(piece: Range, work: PieceWork): Promise<"done" | "ignored"> {
   let rest = piece;
   return retry(
     async () => {
       for (;;) {
-        const outcome = await work.connections.run(() => {
-          work.signal.throwIfAborted();
-          return fetchRange(work.source, rest, work, work);
-        });
+        const outcome = await attemptRange(rest, work);
         if (outcome === "ignored") return "ignored";
         rest = outcome.rest;
         if (rest.start === rest.end) return "done";
@@ -145,9 +155,7 @@ async function fetchWhole(job: FetchJob, work: PieceWork): Promise<string> {
   await retry(
     async () => {
       startOver(job, work.partial, work);
-      const outcome = await work.connections.run(() =>
-        fetchRange(work.source, { start: 0, end: job.size }, work, work),
-      );
+      const outcome = await attemptRange({ start: 0, end: job.size }, work);
       if (outcome === "ignored") throw new Error("a whole file is no range");
       if (outcome.failure) throw outcome.failure;
     },

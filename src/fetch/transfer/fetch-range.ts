@@ -48,10 +48,10 @@ export async function fetchRange(
     }
   } catch (error) {
     const failure = signal.aborted ? toMusterError(signal.reason) : classify(error, source);
-    // What a server sent that does not keep to the range is not worth keeping.
+    // Of what a server sent that does not keep to the range nothing more is kept.
     if (failure.code === "RESPONSE_INVALID") {
       sink.onBytes(noted - position);
-      throw failure;
+      position = noted;
     }
     note();
     if (position === range.start || !failure.retryable) throw failure;

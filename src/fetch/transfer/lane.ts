@@ -66,7 +66,13 @@ async function perform(job: TransferJob, context: FetchContext): Promise<boolean
 }
 
 async function digestMatches(job: Extract<TransferJob, { kind: "digest" }>, signal: AbortSignal): Promise<boolean> {
-  const fd = openSync(job.path, "r");
+  let fd: number;
+  try {
+    fd = openSync(job.path, "r");
+  } catch {
+    // What cannot be read is of no use: as good as not there.
+    return false;
+  }
   try {
     const digest = new FileDigest(fd, job.digest, job.size);
     await digest.advance(job.size, signal);

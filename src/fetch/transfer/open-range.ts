@@ -62,8 +62,7 @@ export async function openRange(
     if (response.statusCode !== 200 && response.statusCode !== 206) {
       const text = await response.body.text().catch(() => "");
       if (!atOrigin && [400, 401, 403, 404, 410].includes(response.statusCode)) {
-        source.direct = null;
-        source.etag = null;
+        forget(source, url);
         throw new MusterError(
           "REDIRECT_EXPIRED",
           `${new URL(url).host} refuses the link to ${source.name} (${response.statusCode}).`,
@@ -78,7 +77,10 @@ export async function openRange(
     const opened = checkAnswer(source, range, response.statusCode, header);
     if (typeof opened === "string") {
       response.body.destroy();
-      throw invalid(source, opened);
+      const error = invalid(source, opened);
+      // Which of two answers was the wrong one only the digest can tell; a server that had one bad answer gets on.
+      forget(source, url);
+      throw error;
     }
     source.direct = url;
     source.etag = header("etag");
@@ -86,6 +88,13 @@ export async function openRange(
     return opened.rangeIgnored ? { rangeIgnored: true } : { rangeIgnored: false, body: response.body };
   }
   throw invalid(source, `more than ${MAX_REDIRECTS} redirects`);
+}
+
+/** The next call asks the source itself again; unless it did already and knows better. */
+function forget(source: RangeSource, url: string): void {
+  if (source.direct !== url) return;
+  source.direct = null;
+  source.etag = null;
 }
 
 /** What is wrong with the answer, in words, or whether the server ignored the range. */
@@ -107,6 +116,8 @@ function checkAnswer(
     if (!fits || (found[3] !== "*" && Number(found[3]) !== source.size)) {
       return `Content-Range ${header("content-range")} instead of bytes ${range.start}-${range.end - 1}/${source.size}`;
     }
+    if (length !== null && Number(length) !== range.end - range.start)
+      return `${length} bytes instead of ${range.end - range.start}`;
     return { rangeIgnored: false };
   }
   if (length !== null && Number(length) !== source.size) return `${length} bytes instead of ${source.size}`;

@@ -2,7 +2,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import type { Config } from "../../config.ts";
-import { MusterError } from "../../errors.ts";
+import { hasSystemCode, MusterError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import { fullJitter } from "../../retry.ts";
 
@@ -29,7 +29,8 @@ export async function supervise({ command, env, log, stopMs, signal }: Supervise
     if (signal.aborted) break;
     if (performance.now() - startedAt > STEADY_MS) failures = 1;
     const delay = fullJitter(failures, 1_000, 60_000);
-    log.error(`${failure.message} Starting it again in ${(delay / 1000).toFixed(1)} s`);
+    log.error({ code: failure.code, hint: failure.hint }, failure.message);
+    log.warn(`Starting engine ${file} again in ${(delay / 1000).toFixed(1)} s`);
     await sleep(delay, undefined, { signal }).catch(() => undefined);
   }
 }
@@ -45,7 +46,13 @@ async function runOnce(file: string, args: string[], options: Omit<SuperviseOpti
     reject: false,
     cancelSignal: options.signal,
     forceKillAfterDelay: options.stopMs,
+    // A process group of its own, so that what an engine leaves behind can be found.
+    detached: true,
   });
+  const endGroup = () => killGroup(engine.pid);
+  // Its orphans would hold its GPU memory, its port, and the pipe that is read here.
+  engine.nodeChildProcess.once("exit", endGroup);
+  process.once("exit", endGroup);
   const lines = createInterface({ input: engine.all });
   lines.on("line", (line) => {
     options.log.info(`[engine] ${line}`);
@@ -53,14 +60,21 @@ async function runOnce(file: string, args: string[], options: Omit<SuperviseOpti
     if (last.length > LAST_LINES) last.shift();
   });
   const { exitCode, signal, originalMessage } = await engine;
+  process.off("exit", endGroup);
   const how = exitCode !== undefined ? `exit code ${exitCode}` : (signal ?? originalMessage ?? "unknown");
   return new MusterError(
     "ENGINE_FAILED",
-    `The engine ${file} ended (${how})${last.length > 0 ? `; its last words:\n  ${last.join("\n  ")}\n` : "."}`,
-    {
-      hint: "See its lines, tagged [engine], in the log; check the command after `--`.",
-    },
+    `The engine ${file} ended (${how})${last.length > 0 ? `; its last words: ${last.join(" | ")}` : "."}`,
+    { hint: "See its lines, tagged [engine], in the log; check the command after `--`." },
   );
+}
+
+function killGroup(leader: number | undefined): void {
+  try {
+    if (leader) process.kill(-leader, "SIGKILL");
+  } catch (error) {
+    if (!hasSystemCode(error, "ESRCH")) throw error;
+  }
 }
 
 /** Supervises the engine of `muster start -- COMMAND …` from the moment the models are there; nothing for no command. */
@@ -80,13 +94,23 @@ export async function superviseEngine(
   });
 }
 
+/** The agent's secrets, by their older names too; and the older name that would lead an engine to another cache. */
+const WITHHELD = [
+  "HF_TOKEN",
+  "HUGGING_FACE_HUB_TOKEN",
+  "HF_TOKEN_FILE",
+  "HF_TOKEN_PATH",
+  "COORDINATOR_TOKEN",
+  "COORDINATOR_TOKEN_FILE",
+  "TRANSFORMERS_CACHE",
+];
+
 /** The environment of an engine: where the models are, no network for them, and none of the agent's secrets. */
 export function engineEnvironment(
   config: Config,
   inherited: Record<string, string | undefined>,
 ): Record<string, string | undefined> {
-  const secrets = ["HF_TOKEN", "HF_TOKEN_FILE", "HF_TOKEN_PATH", "COORDINATOR_TOKEN", "COORDINATOR_TOKEN_FILE"];
-  const kept = Object.fromEntries(Object.entries(inherited).filter(([name]) => !secrets.includes(name)));
+  const kept = Object.fromEntries(Object.entries(inherited).filter(([name]) => !WITHHELD.includes(name)));
   return {
     ...kept,
     HF_HOME: config.hfHome,

@@ -1,0 +1,31 @@
+import { homedir } from "node:os";
+import { resolve } from "node:path";
+import { z } from "zod";
+
+/** The forms a setting may have as text, and what they become. */
+
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, "": 1000 };
+export const text = z.string();
+export const path = z.string().transform((value) => resolve(value.replace(/^~(?=\/|$)/, homedir())));
+export const flag = z
+  .stringFormat("flag", /^(1|0|true|false|yes|no|on|off)$/i)
+  .transform((value) => /^(1|true|yes|on)$/i.test(value));
+export const number = z.stringFormat("number", /^\d+(\.\d+)?$/).transform(Number);
+export const port = z
+  .stringFormat("port", /^\d{1,5}$/)
+  .transform(Number)
+  .refine((value) => value <= 65_535);
+export const duration = z
+  .stringFormat("duration", /^\d+(\.\d+)?(ms|s|m|h)?$/)
+  .transform((value) => {
+    const [, amount, unit] = /^([\d.]+)(ms|s|m|h)?$/.exec(value) ?? [];
+    return Math.round(Number(amount) * (UNITS[unit ?? ""] ?? 1000));
+  })
+  // A timer cannot be set for much longer: it would fire at once.
+  .refine((value) => value <= 596 * 3_600_000);
+export const httpUrl = z.string().refine((value) => isUrl(value, ["http:", "https:"]));
+export const token = z.string().refine((value) => /^[\x21-\x7e]+$/.test(value.trim()));
+
+export function isUrl(value: string, protocols: string[]): boolean {
+  return URL.canParse(value) && protocols.includes(new URL(value).protocol);
+}

@@ -1,0 +1,139 @@
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { describe, type ExpectStatic, test } from "vitest";
+import { startCoordinator } from "../../src/coordinator/coordinator.ts";
+import { type Env, place, runMuster } from "../e2e/muster.ts";
+import { closedPort, startMiniLmHub, startTestCoordinator } from "../e2e/services.ts";
+import { quietLog } from "../register/worker.ts";
+
+const TOKEN = "hf_abcdefghijklmnop";
+
+interface Check {
+  name: string;
+  result: string;
+  found: string;
+  hint?: string;
+}
+
+async function doctor(env: Env, expect: ExpectStatic) {
+  const { code, stdout, stderr } = await runMuster(["doctor", "--json"], env);
+  expect(stderr).toBe("");
+  expect(stdout).not.toContain(TOKEN);
+  const { ok, checks } = JSON.parse(stdout) as { ok: boolean; checks: Check[] };
+  return { code, ok, of: (name: string) => checks.find((check) => check.name === name), checks };
+}
+
+describe.concurrent("doctor", () => {
+  test("everything is there", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    hub.tokens[TOKEN] = { name: "somebody" };
+    await using coordinator = await startTestCoordinator();
+    await using engine = createServer((_request, response) => response.end("Ollama is running")).listen(0, "127.0.0.1");
+    await once(engine, "listening");
+    using here = place({
+      WORKER_TYPE: "embedding",
+      HF_ENDPOINT: hub.url,
+      HF_TOKEN: TOKEN,
+      OLLAMA_URL: `http://127.0.0.1:${(engine.address() as AddressInfo).port}`,
+      ...coordinator.env,
+    });
+    const { code, ok, checks, of } = await doctor(here.env, expect);
+    expect({ code, ok }).toEqual({ code: 0, ok: true });
+    expect(checks.map(({ name }) => name)).toEqual([
+      "hardware",
+      "gpu",
+      "volume",
+      "space",
+      "catalog",
+      "hub",
+      "coordinator",
+      "ollama",
+    ]);
+    expect(checks.filter(({ result }) => result === "fail")).toEqual([]);
+    expect(of("hub")?.found).toMatch(/^http:\/\/127\.0\.0\.1:\d+ answers in \d+ ms; a token is set$/);
+    expect(of("volume")?.found).toBe(`${here.volume} can be written, has symbolic links`);
+    expect(of("catalog")?.found).toMatch(/worker-types\.json: \d+ models, 8 worker types$/);
+    const text = await runMuster(["doctor"], here.env);
+    expect(text.code).toBe(0);
+    expect(text.stdout).toMatch(/^ok {3}hardware {5}\d+ CPU cores, /);
+    expect(text.stdout).toMatch(/^ok {3}coordinator {2}ws:\/\/127\.0\.0\.1:\d+\/ answers in \d+ ms$/m);
+  });
+
+  test("nothing is there: each line says what to do", async ({ expect }) => {
+    const nowhere = `127.0.0.1:${await closedPort()}`;
+    using here = place({
+      WORKER_TYPE: "no-such-type",
+      MODEL_CACHE_DIR: "/no-such-volume",
+      HF_ENDPOINT: `http://${nowhere}`,
+      COORDINATOR_URL: `ws://${nowhere}`,
+      VLLM_URL: `http://${nowhere}`,
+    });
+    const { code, ok, of } = await doctor(here.env, expect);
+    expect({ code, ok }).toEqual({ code: 1, ok: false });
+    expect(of("volume")).toMatchObject({ result: "fail", found: "/no-such-volume does not exist" });
+    expect(of("catalog")).toMatchObject({ result: "fail", found: expect.stringContaining('"no-such-type"') });
+    for (const name of ["hub", "coordinator", "vllm"]) {
+      expect(of(name)).toMatchObject({
+        result: "fail",
+        found: expect.stringMatching(`^${nowhere} cannot be reached: .*ECONNREFUSED`),
+      });
+    }
+    expect(of("vllm")?.hint).toBe("Check VLLM_URL, and that the engine runs.");
+    const text = await runMuster(["doctor"], here.env);
+    expect(text.code).toBe(1);
+    expect(text.stdout).toMatch(
+      /^fail {1}volume {7}\/no-such-volume does not exist\n {18}→ Mount the volume there \(-v /m,
+    );
+  });
+
+  test("a GPU that is asked for and not there; a token that is not valid; no coordinator", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    using here = place({ HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN, NVIDIA_VISIBLE_DEVICES: "void" });
+    const { code, of } = await doctor(here.env, expect);
+    expect(code).toBe(1);
+    expect(of("hub")).toMatchObject({ result: "fail", found: `${hub.url} does not accept the token` });
+    expect(of("coordinator")).toMatchObject({ result: "warn", found: "COORDINATOR_URL is not set" });
+    expect(of("catalog")).toMatchObject({
+      result: "warn",
+      hint: expect.stringMatching(/^Set WORKER_TYPE to one of: /),
+    });
+    const offline = await doctor({ ...here.env, HF_HUB_OFFLINE: "1" }, expect);
+    expect(offline.of("hub")).toMatchObject({ result: "ok", found: "not asked (HF_HUB_OFFLINE)" });
+    expect(offline.code).toBe(0);
+  });
+
+  test("a configuration that cannot be used is told as everywhere", async ({ expect }) => {
+    const { code, stdout, stderr } = await runMuster(["doctor", "--json"], { HTTP_PORT: "x" });
+    expect({ code, stdout }).toEqual({ code: 78, stdout: "" });
+    expect(JSON.parse(stderr).error.code).toBe("CONFIG_INVALID");
+  });
+
+  const hasOpenssl = spawnSync("openssl", ["version"]).status === 0;
+  test.skipIf(!hasOpenssl)("a coordinator with a certificate of one's own authority", async ({ expect }) => {
+    using here = place({ HF_HUB_OFFLINE: "1" });
+    const made = spawnSync(
+      "openssl",
+      "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem".split(
+        " ",
+      ),
+      { cwd: here.folder },
+    );
+    expect(made.status).toBe(0);
+    const [cert, key] = ["cert.pem", "key.pem"].map((name) => readFileSync(join(here.folder, name)));
+    const options = { host: "127.0.0.1", port: 0, workerToken: null, clientToken: null, log: quietLog };
+    await using coordinator = await startCoordinator({ ...options, tls: { cert: cert!, key: key! } });
+    const env = { ...here.env, COORDINATOR_URL: coordinator.wsUrl };
+    const unknown = await doctor(env, expect);
+    expect(unknown.of("coordinator")).toMatchObject({
+      result: "fail",
+      found: expect.stringContaining("The secure connection to"),
+      hint: expect.stringContaining("COORDINATOR_CA_FILE"),
+    });
+    const known = await doctor({ ...env, COORDINATOR_CA_FILE: join(here.folder, "cert.pem") }, expect);
+    expect(known.of("coordinator")?.result).toBe("ok");
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, test } from "vitest";
+import { VERSION } from "../../src/system.ts";
+import { LAUNCHER, place, runMuster } from "../e2e/muster.ts";
+import { MINILM, startMiniLmHub } from "../e2e/services.ts";
+import { startHub } from "../fakes/hub/hub.ts";
+import { sentenceTransformerRepo } from "../fakes/tiny-models.ts";
+
+const COMMANDS = ["start", "sync", "plan", "status", "list", "health", "doctor", "coordinator"];
+
+describe.concurrent("help and version", () => {
+  test("--help names every command, the exit codes and where the settings are", async ({ expect }) => {
+    const { code, stdout, stderr } = await runMuster(["--help"], {});
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ {2}${command} `, "m"));
+    expect(stdout).toContain("docs/configuration.md");
+    expect(stdout).toContain("Exit codes: 0 done, 1 failed, 64 wrong usage, 75 try again, 78 configuration");
+    expect((await runMuster(["help"], {})).stdout).toBe(stdout);
+  });
+
+  test("of each command", async ({ expect }) => {
+    const helps = await Promise.all(COMMANDS.map((command) => runMuster([command, "--help"], {})));
+    for (const [index, { code, stdout, stderr }] of helps.entries()) {
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(new RegExp(`^Usage: muster ${COMMANDS[index]} .*\n\n\\S.+\n`));
+    }
+    const json = helps.flatMap(({ stdout }, index) => (/--json/.test(stdout) ? [COMMANDS[index]] : []));
+    expect(json).toEqual(["sync", "plan", "status", "list", "health", "doctor"]);
+  });
+
+  test("--version", async ({ expect }) => {
+    for (const flag of ["--version", "-V"]) {
+      expect(await runMuster([flag], {})).toMatchObject({ code: 0, stdout: `${VERSION}\n`, stderr: "" });
+    }
+  });
+});
+
+describe.concurrent("wrong usage ends with 64 and says why", () => {
+  test.each([
+    [["nonsense"], "error: unknown command 'nonsense'"],
+    [["--nonsense"], "error: unknown option '--nonsense'"],
+    [["sync", "--nonsense"], "error: unknown option '--nonsense'"],
+    [["status", "surplus"], "error: too many arguments for 'status'. Expected 0 arguments but got 1"],
+    [["coordinator", "--listen"], "error: option '--listen <host:port>' argument missing"],
+    [["coordinator", "--listen", "nowhere:99999"], 'USAGE: --listen is "nowhere:99999"; allowed: HOST:PORT or PORT.'],
+    [["help", "nonsense"], "Usage: muster [options] [command]"],
+    [[], "Usage: muster [options] [command]"],
+  ])("%j", async (args, said) => {
+    const { code, stdout, stderr } = await runMuster(args, { LOG_FILE: "none" });
+    expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
+    expect(stderr).toContain(said);
+  });
+});
+
+describe.concurrent("output that nobody reads", () => {
+  // `true` is gone before the first line comes.
+  const unread = (args: string, env: object) =>
+    runMuster(["-c", `{ "${LAUNCHER}" ${args} 2>&1; echo "exit code $?" >&3; } 3>&2 | true`], env as never, {
+      command: ["sh"],
+    });
+
+  test("leaves no work undone", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url });
+    expect((await unread("sync", here.env)).stderr).toBe("exit code 0\n");
+    expect(JSON.parse((await runMuster(["list", "--json"], here.env)).stdout).models).toHaveLength(1);
+    expect((await unread("list", here.env)).stderr).toBe("exit code 0\n");
+    expect((await unread("--help", here.env)).stderr).toBe("exit code 0\n");
+  });
+
+  test("changes no exit code", async ({ expect }) => {
+    const files = sentenceTransformerRepo(MINILM);
+    await using hub = await startHub({ repos: [{ id: MINILM, files, gated: "auto" }] });
+    using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url });
+    expect((await unread("sync", here.env)).stderr).toBe("exit code 78\n");
+    expect((await unread("sync --json no-such-model", here.env)).stderr).toBe("exit code 64\n");
+  });
+});

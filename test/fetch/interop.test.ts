@@ -1,0 +1,227 @@
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type FileSource, type Hub, startHub } from "../fakes/hub/hub.ts";
+import { causalLmRepo, seededBytes, sentenceTransformerRepo } from "../fakes/tiny-models.ts";
+import { temporaryFolder } from "../store/temporary-folder.ts";
+import { until } from "../until.ts";
+import { modelSpec } from "./sync-context.ts";
+import { bytesOf, differences, outcomeOf, startSync, sync, wrongBlobs } from "./volume.ts";
+
+/** The cache as Python's huggingface_hub sees it; vLLM and transformers read it through that. */
+
+const run = promisify(execFile);
+const VERSIONS = [
+  { version: "1.33.0", variable: "MUSTER_PYTHON_133" },
+  { version: "2.0.0", variable: "MUSTER_PYTHON_200" },
+];
+const MIB = 1 << 20;
+
+const files: Record<string, FileSource> = {
+  ...causalLmRepo("acme/tiny"),
+  "sub folder/ü#1.json": "{}",
+  "empty.txt": "",
+};
+const big = { "config.json": "{}", "model.safetensors": seededBytes(20 * MIB, 1) };
+
+let hub: Hub;
+let commit: string;
+let volume: string;
+let cache: string;
+beforeAll(async () => {
+  hub = await startHub({
+    tokens: { hf_interopinterop: { name: "bob", gatedAccess: ["acme/gated"] } },
+    repos: [
+      { id: "acme/big", files: big },
+      { id: "acme/minilm", files: sentenceTransformerRepo("acme/minilm") },
+      { id: "acme/gated", files: big, gated: "auto" },
+    ],
+  });
+  commit = hub.addRepo({ id: "acme/tiny", files }).commit;
+});
+beforeEach(() => {
+  hub.reset();
+  volume = temporaryFolder();
+  cache = join(volume, "huggingface", "hub");
+});
+afterAll(() => hub.close());
+
+const input = () => ({ endpoint: hub.url, volume });
+const needed = Object.fromEntries(Object.entries(files).filter(([path]) => path !== ".gitattributes"));
+
+async function fetched(id: string) {
+  const { outcome } = await sync(input(), [modelSpec(id)]);
+  expect(outcome.error).toBeNull();
+  return outcome;
+}
+
+for (const { version, variable } of VERSIONS) {
+  const given = process.env[variable];
+  const python = given || resolve(import.meta.dirname, "../../.interop", `hub-${version}`, "bin", "python");
+  const missing = !existsSync(python);
+  if (missing) {
+    process.stderr.write(
+      `SKIPPED: huggingface_hub ${version} is not at ${python} (scripts/interop-setup installs it)\n`,
+    );
+  }
+
+  /** Runs Python against the cache and gives what `result` was. */
+  async function ask(program: string, environment: Record<string, string> = {}): Promise<unknown> {
+    const code = `import json, warnings\nfrom huggingface_hub import snapshot_download, scan_cache_dir, hf_hub_download\n${program}\nprint(json.dumps(result))`;
+    const { stdout } = await run(python, ["-W", "error::UserWarning", "-c", code], {
+      env: {
+        PATH: process.env.PATH,
+        HOME: volume,
+        HF_HUB_CACHE: cache,
+        HF_ENDPOINT: hub.url,
+        HF_HUB_DISABLE_TELEMETRY: "1",
+        HF_HUB_DISABLE_PROGRESS_BARS: "1",
+        NO_PROXY: "127.0.0.1,localhost",
+        ...environment,
+      },
+    });
+    return JSON.parse(stdout.trimEnd().split("\n").at(-1)!);
+  }
+  const download = (id: string, options = "") =>
+    ask(`result = snapshot_download("${id}"${options})`) as Promise<string>;
+  const offline = (id: string) => download(id, ", local_files_only=True");
+  const scan = () =>
+    ask(`
+cache = scan_cache_dir()
+result = {
+    "warnings": [str(warning) for warning in cache.warnings],
+    "repos": {
+        repo.repo_id: {
+            "refs": {ref: revision.commit_hash for ref, revision in repo.refs.items()},
+            "files": sorted(str(file.file_path) for revision in repo.revisions for file in revision.files),
+            "size": repo.size_on_disk,
+        }
+        for repo in cache.repos
+    },
+}`);
+
+  describe.skipIf(missing)(`huggingface_hub ${version}`, () => {
+    it("is the version it should be", async () => {
+      expect(await ask("import huggingface_hub\nresult = huggingface_hub.__version__")).toBe(version);
+    });
+
+    it("finds offline what was fetched here, asks nobody, and has nothing to complain of", async () => {
+      const { stored } = await fetched("acme/tiny");
+      await fetched("acme/minilm");
+      hub.reset();
+      expect(await offline("acme/tiny")).toBe(stored!.path);
+      expect(await ask(`result = hf_hub_download("acme/tiny", "config.json", local_files_only=True)`)).toBe(
+        join(stored!.path, "config.json"),
+      );
+      const scanned = await scan();
+      expect(scanned).toMatchObject({
+        warnings: [],
+        repos: {
+          "acme/tiny": {
+            refs: { main: commit },
+            files: Object.keys(needed)
+              .map((path) => join(stored!.path, path))
+              .sort(byCodePoint),
+          },
+          "acme/minilm": {},
+        },
+      });
+      expect(hub.requests).toEqual([]);
+    });
+
+    it("finds it also by its commit, and by a tag", async () => {
+      hub.setRevision("acme/tiny", "v1.0", commit, "tag");
+      hub.setRevision("acme/tiny", "refs/pr/1", commit);
+      const specs = ["v1.0", "refs/pr/1", commit].map((revision) => modelSpec("acme/tiny", { revision }));
+      for (const { error } of (await sync(input(), specs)).outcomes) expect(error).toBeNull();
+      hub.reset();
+      for (const revision of ["v1.0", "refs/pr/1", commit]) {
+        expect(await download("acme/tiny", `, revision="${revision}", local_files_only=True`)).toContain(commit);
+      }
+      expect(await scan()).toMatchObject({
+        warnings: [],
+        repos: { "acme/tiny": { refs: { "refs/pr/1": commit, "v1.0": commit } } },
+      });
+      expect(hub.requests).toEqual([]);
+    });
+
+    it("online fetches only what was left out here", async () => {
+      await fetched("acme/tiny");
+      hub.reset();
+      const path = await download("acme/tiny");
+      expect(differences(path, files)).toEqual([]);
+      expect(hub.bytesServed()).toBe(bytesOf(files[".gitattributes"]!).length);
+      expect(await scan()).toMatchObject({ warnings: [] });
+    });
+
+    it("has filled a cache that is complete here without a byte, record and all", async () => {
+      const path = await download("acme/tiny");
+      hub.reset();
+      const outcome = await fetched("acme/tiny");
+      expect([outcome.fetchedBytes, outcome.stored!.path]).toEqual([0, path]);
+      // config.json is read for the plan.
+      expect(hub.requests.filter(({ file }) => file && file !== "config.json")).toEqual([]);
+      hub.reset();
+      await fetched("acme/tiny");
+      expect(hub.requests).toEqual([]);
+      expect(await offline("acme/tiny")).toBe(path);
+      expect(await scan()).toMatchObject({ warnings: [], repos: { "acme/tiny": { refs: { main: commit } } } });
+    });
+
+    it("has fetched a part, and the rest is fetched here", async () => {
+      await download("acme/tiny", `, allow_patterns=["*.json"]`);
+      hub.reset();
+      const outcome = await fetched("acme/tiny");
+      const rest = Object.entries(needed).filter(([path]) => !path.endsWith(".json"));
+      expect(outcome.fetchedBytes).toBe(rest.reduce((sum, [, source]) => sum + bytesOf(source).length, 0));
+      // Python itself noted that the repository has more files than anybody asked for.
+      const path = await download("acme/tiny", `, ignore_patterns=[".gitattributes"], local_files_only=True`);
+      expect(differences(path, needed)).toEqual([]);
+      expect(await scan()).toMatchObject({ warnings: [] });
+    });
+
+    it("finds nothing at all while a fetch is unfinished, and all of it after a kill and a resume", async () => {
+      Object.assign(hub.faults, { slow: { bytesPerSecond: 20 * MIB } });
+      const child = startSync({ ...input(), connections: 2 }, [modelSpec("acme/big")]);
+      await until("a part was sent", () => hub.bytesServed() > 8 * MIB);
+      child.kill("SIGKILL");
+      await child.exited;
+      await expect(offline("acme/big")).rejects.toThrow("LocalEntryNotFoundError");
+      expect(await scan()).toMatchObject({ warnings: [] });
+
+      const { error, fetchedBytes } = await outcomeOf(startSync(input(), [modelSpec("acme/big")]));
+      expect(error).toBeNull();
+      expect(fetchedBytes).toBeLessThan(20 * MIB);
+      hub.reset();
+      expect(differences(await offline("acme/big"), big)).toEqual([]);
+      expect(await scan()).toMatchObject({ warnings: [] });
+      expect(hub.requests).toEqual([]);
+    });
+
+    it("is not disturbed when both fetch the same at once", async () => {
+      Object.assign(hub.faults, { slow: { bytesPerSecond: 30 * MIB } });
+      const [path, outcome] = await Promise.all([download("acme/big"), fetched("acme/big")]);
+      expect(outcome.stored!.path).toBe(path);
+      expect(differences(path, big)).toEqual([]);
+      expect(wrongBlobs(join(cache, "models--acme--big"))).toEqual([]);
+      expect(await scan()).toMatchObject({ warnings: [] });
+    });
+
+    it("repairs nothing here and breaks nothing there when a file is gone", async () => {
+      const { stored } = await fetched("acme/tiny");
+      rmSync(join(stored!.path, "config.json"));
+      hub.reset();
+      await fetched("acme/tiny");
+      expect(hub.requests).toEqual([]);
+      expect(readFileSync(join(await offline("acme/tiny"), "config.json"), "utf8")).toBe(files["config.json"]);
+      expect(await scan()).toMatchObject({ warnings: [] });
+    });
+  });
+}
+
+/** As Python sorts. */
+function byCodePoint(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}

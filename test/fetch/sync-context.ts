@@ -1,0 +1,69 @@
+import { DiskBudget } from "../../src/fetch/disk-budget.ts";
+import { createDispatcher } from "../../src/fetch/dispatcher.ts";
+import { USER_AGENT } from "../../src/fetch/hub-client.ts";
+import type { SyncContext } from "../../src/fetch/sync-model.ts";
+import { Lanes } from "../../src/fetch/transfer/lanes.ts";
+import type { ModelSpec, Variant } from "../../src/model.ts";
+import { createLayout } from "../../src/store/layout.ts";
+
+/** What a sync needs to be told; plain data, so that a process of its own can be told as well. */
+export interface SyncInput {
+  endpoint: string;
+  volume: string;
+  /** `huggingface/hub` on the volume. */
+  hubCache?: string;
+  token?: string;
+  connections?: number;
+  stallTimeoutMs?: number;
+  retries?: number;
+  offline?: boolean;
+  minFreeBytes?: number;
+}
+
+export function openContext(input: SyncInput, signal?: AbortSignal): SyncContext & AsyncDisposable {
+  const { endpoint, volume, connections = 4, stallTimeoutMs = 10_000 } = input;
+  const dispatcher = createDispatcher({ connections: 4, stallTimeoutMs });
+  const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT });
+  return {
+    volume,
+    layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
+    offline: input.offline ?? false,
+    hub: { endpoint, token: input.token ?? null, dispatcher, retries: input.retries ?? 4 },
+    lanes,
+    disk: new DiskBudget(input.minFreeBytes ?? 0),
+    signal,
+    async [Symbol.asyncDispose]() {
+      await Promise.all([lanes.close(), dispatcher.destroy()]);
+    },
+  };
+}
+
+export function modelSpec(location: string, variant: Partial<Variant> = {}): ModelSpec {
+  return {
+    id: location,
+    task: "chat",
+    required: true,
+    license: "apache-2.0",
+    gated: false,
+    variant: {
+      id: "only",
+      source: "huggingface",
+      location,
+      revision: "main",
+      format: "safetensors",
+      quantization: null,
+      engine: "vllm",
+      minGpuMemoryGb: 0,
+      gpuCount: 1,
+      include: [],
+      exclude: [],
+      allowPickle: false,
+      sizeBytes: null,
+      architecture: null,
+      ...variant,
+    },
+    context: null,
+    gpus: [0],
+    reason: "a test",
+  };
+}

@@ -1,0 +1,113 @@
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { onTestFinished } from "vitest";
+import type { ErrorData } from "../../src/errors.ts";
+import { type SyncOutcome, type SyncProgress, syncModels } from "../../src/fetch/sync-models.ts";
+import type { ModelSpec, StoredModel } from "../../src/model.ts";
+import type { FileSource } from "../fakes/hub/hub.ts";
+import { openContext, type SyncInput } from "./sync-context.ts";
+
+export interface SyncRun {
+  /** Of the first model. */
+  outcome: SyncOutcome;
+  outcomes: SyncOutcome[];
+  notes: string[];
+  progress: SyncProgress[];
+}
+
+/** Fetches in this process, as an agent does. */
+export async function sync(input: SyncInput, specs: ModelSpec[], signal?: AbortSignal): Promise<SyncRun> {
+  await using context = openContext(input, signal);
+  const notes: string[] = [];
+  const progress: SyncProgress[] = [];
+  const outcomes = await syncModels(specs, context, {
+    onProgress: (step) => void progress.push(step),
+    onNote: (_spec, note) => void notes.push(note),
+  });
+  return { outcome: outcomes[0]!, outcomes, notes, progress };
+}
+
+export interface ProcessLine {
+  note?: string;
+  progress?: Pick<SyncProgress, "state" | "bytesDone" | "bytesTotal">;
+  outcomes?: { stored: StoredModel | null; fetchedBytes: number; error: ErrorData | null }[];
+}
+
+export interface SyncProcess {
+  pid: number;
+  /** What it said so far. */
+  lines: ProcessLine[];
+  kill(signal: NodeJS.Signals): void;
+  exited: Promise<{ code: number | null; signal: string | null; stderr: string }>;
+}
+
+/** Fetches in a process of its own, which the test may kill; as another user where root asks for that. */
+export function startSync(input: SyncInput, specs: ModelSpec[], user?: [uid: number, gid: number]): SyncProcess {
+  const fixture = fileURLToPath(new URL("./fixtures/sync-process.ts", import.meta.url));
+  const child = spawn(process.execPath, [fixture, JSON.stringify({ input, specs, user })], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const lines: ProcessLine[] = [];
+  let rest = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    const pieces = (rest + text).split("\n");
+    rest = pieces.pop() ?? "";
+    lines.push(...pieces.map((piece) => JSON.parse(piece) as ProcessLine));
+  });
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  return {
+    pid: child.pid!,
+    lines,
+    kill: (signal) => void child.kill(signal),
+    exited: once(child, "close").then(([code, signal]) => ({ code, signal, stderr })),
+  };
+}
+
+/** What one process said at its end about its first model. */
+export async function outcomeOf(child: SyncProcess) {
+  const { code, stderr } = await child.exited;
+  const outcome = child.lines.at(-1)?.outcomes?.[0];
+  if (!outcome) throw new Error(`The process ended with ${code} and without an outcome: ${stderr}`);
+  return outcome;
+}
+
+/** Files below a folder, relative, in order; links are followed. */
+export function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true })
+    .map(String)
+    .filter((path) => statSync(join(folder, path)).isFile())
+    .sort();
+}
+
+/** The paths of a snapshot whose content is not that of the repository, or that only one of the two has. */
+export function differences(snapshot: string, expected: Record<string, FileSource>): string[] {
+  const present = new Set(filesBelow(snapshot));
+  const wrong = Object.entries(expected).filter(
+    ([path, source]) => !present.delete(path) || !readFileSync(join(snapshot, path)).equals(bytesOf(source)),
+  );
+  return [...wrong.map(([path]) => path), ...present];
+}
+
+export function bytesOf(source: FileSource): Buffer {
+  if (typeof source === "string") return Buffer.from(source);
+  return "path" in source ? readFileSync(source.path) : Buffer.from(source);
+}
+
+/** The blobs of a cached repository whose content is not what their name says; none, at every moment. */
+export function wrongBlobs(repoFolder: string): string[] {
+  const folder = join(repoFolder, "blobs");
+  const names = statSync(folder, { throwIfNoEntry: false }) ? readdirSync(folder) : [];
+  return names.filter((name) => {
+    const content = readFileSync(join(folder, name));
+    const hash = name.length === 64 ? createHash("sha256") : createHash("sha1").update(`blob ${content.length}\0`);
+    return hash.update(content).digest("hex") !== name;
+  });
+}
