@@ -84,6 +84,8 @@ export interface ModelSpec {
   variant: Variant;
   /** Tokens per sequence the plan reckons with; null where the task has none. */
   context: number | null;
+  /** Concurrent jobs on this model; null: those of the worker type. */
+  slots: number | null;
   /** Indices into Hardware.gpus; empty on the CPU. */
   gpus: number[];
   /** Why this variant, in words. */

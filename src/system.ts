@@ -2,6 +2,7 @@ import { access, constants, mkdir } from "node:fs/promises";
 import { homedir, tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import checkDiskSpaceModule from "check-disk-space";
+import { MusterError } from "./errors.ts";
 import manifest from "../package.json" with { type: "json" };
 
 export const VERSION = manifest.version;
@@ -43,8 +44,13 @@ export async function stateDirectory(configured: string | null): Promise<string>
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await access(folder, constants.W_OK);
       return folder;
-    } catch (error) {
-      if (position === candidates.length - 1) throw error;
+    } catch (cause) {
+      if (position < candidates.length - 1) continue;
+      const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
+      throw new MusterError("CONFIG_INVALID", `STATE_DIR ${folder} cannot be written (${code}).`, {
+        hint: "Set STATE_DIR to a private folder that the user of this process may write.",
+        cause,
+      });
     }
   }
   throw new Error("unreachable");

@@ -37,17 +37,16 @@ const NOT_IMPORTED_YET: Record<string, string> = { ollama: "the Ollama source co
 interface Import {
   from: string;
   to: string;
-  typeOnly: boolean;
 }
 
 /** Static and dynamic imports and re-exports. */
 function importsOf(from: string): Import[] {
   const text = readFileSync(join(root, from), "utf8");
-  const statements = text.matchAll(/^(?:import|export)\s+(type\s)?(?:[\w\s{},*]+?\sfrom\s+)?"([^"]+)"/gm);
+  const statements = text.matchAll(/^(?:import|export)\s+(?:type\s)?(?:[\w\s{},*]+?\sfrom\s+)?"([^"]+)"/gm);
   const calls = text.matchAll(/\bimport\(\s*"([^"]+)"\s*\)/g);
   return [
-    ...[...statements].map(([, type, to]) => ({ from, to: resolve(from, to!), typeOnly: type !== undefined })),
-    ...[...calls].map(([, to]) => ({ from, to: resolve(from, to!), typeOnly: false })),
+    ...[...statements].map(([, to]) => ({ from, to: resolve(from, to!) })),
+    ...[...calls].map(([, to]) => ({ from, to: resolve(from, to!) })),
   ];
 }
 
@@ -95,11 +94,7 @@ describe("layers", () => {
 const ANY = /(?:^import\s+"|\bfrom "|\bimport\(\s*")/gm;
 
 it("no file imports itself by way of others", () => {
-  // Imports of types are gone at run time.
-  const next = Map.groupBy(
-    inside.filter(({ typeOnly }) => !typeOnly),
-    ({ from }) => from,
-  );
+  const next = Map.groupBy(inside, ({ from }) => from);
   const done = new Set<string>();
   const circles: string[] = [];
   const visit = (file: string, path: string[]) => {

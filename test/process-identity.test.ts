@@ -38,6 +38,7 @@ linux("this process runs, and is always the same", async () => {
 linux("another process runs until it is killed", async () => {
   const { child, identity } = await startChild();
   expect(identity).toMatchObject({ pid: child.pid });
+  expect(Number(identity?.start)).toBeGreaterThanOrEqual(Number((await ownProcess())?.start));
   expect(await verdict(identity)).toEqual({ running: true, gone: false });
   const exited = once(child, "exit");
   child.kill("SIGKILL");

@@ -33,6 +33,11 @@ describe("a registered secret", () => {
     expect(redact("abc")).toBe("abc");
   });
 
+  it("may be broken Unicode", () => {
+    registerSecret("half\ud800pair");
+    expect(redact("a half\ud800pair here")).toBe("a [redacted] here");
+  });
+
   it("never survives, in any encoding, in any text", () => {
     // A secret made of the mask's own letters could not be masked.
     const secret = fc.string({ unit: "binary", minLength: 4 }).filter((text) => !"[redacted]".includes(text));

@@ -1,10 +1,10 @@
 import { type MusterError, toMusterError } from "../errors.ts";
-import { redact } from "../redact.ts";
+import { redact, redactData } from "../redact.ts";
 
 /** Data of a command, for people or as JSON; on standard output. */
 export function print(data: unknown, options: { json?: boolean }, text: () => string): void {
-  const output = options.json ? JSON.stringify(data, null, 2) : text();
-  process.stdout.write(`${redact(output).trimEnd()}\n`);
+  const output = options.json ? JSON.stringify(redactData(data), null, 2) : redact(text());
+  process.stdout.write(`${output.trimEnd()}\n`);
 }
 
 /** A failure, on standard error: what happened and the next thing to do, or as JSON. */

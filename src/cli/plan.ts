@@ -20,7 +20,7 @@ export async function plan(names: string[], options: GlobalOptions): Promise<num
   const models = await Promise.all(
     selection.models.map(async (spec) => {
       const amounts = await missingBytes(spec.variant, fetching);
-      const { id, required, license, gated, context, reason } = spec;
+      const { id, required, license, gated, context, slots, reason } = spec;
       const gpus = spec.gpus.flatMap((position) => hardware.gpus[position]?.index ?? []);
       const { source, location, revision, format, quantization, engine } = spec.variant;
       const variant = { id: spec.variant.id, source, location, revision, format, quantization, engine };
@@ -35,6 +35,7 @@ export async function plan(names: string[], options: GlobalOptions): Promise<num
         engine,
         quantization,
         context,
+        slots,
         gpus,
         ...amounts,
         reason,
@@ -70,6 +71,7 @@ interface PlanData {
     variant: string;
     state: string;
     bytesTotal: number | null;
+    bytesPresent: number;
     bytesMissing: number | null;
     reason: string;
     context: number | null;
@@ -88,7 +90,7 @@ function describePlan(
   );
   const modelLines = models.flatMap((model) => [
     `  ${model.id}${model.required ? "" : " (optional)"}: ${model.variant}${model.context ? `, ${model.context} tokens` : ""}`,
-    `      ${model.state}: ${amount(model.bytesTotal)}, ${amount(model.bytesMissing)} to fetch; ${model.reason}`,
+    `      ${model.state}: ${amount(model.bytesTotal)}, ${bytes(model.bytesPresent)} present, ${amount(model.bytesMissing)} to fetch; ${model.reason}`,
   ]);
   const refusedLines = refused.map(({ model, variant, reason }) => `  ${model} as ${variant}: ${reason}`);
   const sections = [

@@ -15,7 +15,7 @@ export function targetType(names: string[], catalog: Catalog, configured: string
     id: names.join(", "),
     gpu: "preferred",
     minGpuMemoryGb: 0,
-    models: [...new Set(models)].map((model) => ({ model, optional: false, when: {}, context: null })),
+    models: [...new Set(models)].map((model) => ({ model, optional: false, when: {}, context: null, slots: null })),
     fallback: null,
     slots: {},
     engineSettings: {},

@@ -75,8 +75,8 @@ export async function readRepoFile(
   hub: HubOptions,
   signal?: AbortSignal,
 ): Promise<string> {
-  const subject = { ...subjectOf(repo, hub), name: `${repo}: ${path}` };
-  const response = await hubFetch(hub, subject, { signal })(resolveUrl(hub.endpoint, repo, commit, path));
+  const fetch = hubFetch(hub, subjectOf(repo, hub), { signal });
+  const response = await fetch(resolveUrl(hub.endpoint, repo, commit, path));
   return response.text();
 }
 

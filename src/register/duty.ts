@@ -2,7 +2,7 @@ import type { CoordinatorFrame, ModelReport } from "../protocol.ts";
 import type { Connection } from "./connection.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { reportModels } from "./report-models.ts";
-import type { SessionContext } from "./session.ts";
+import type { SessionContext } from "./session-context.ts";
 import { watchSilence } from "./silence.ts";
 
 export interface DutyOptions extends SessionContext {

@@ -9,7 +9,7 @@ type Hello = Extract<WorkerPayload, { t: "hello" }>;
 export function helloFrame(status: AgentStatus, slots: Hello["slots"]): Hello {
   if (!status.hardware) {
     throw new MusterError("INTERNAL", "Registration began before the hardware was known.", {
-      hint: "Report it with the output of `muster detect`.",
+      hint: "Report it with the output of `muster plan`.",
     });
   }
   const { gpus, driverVersion, cpu, memory } = status.hardware;

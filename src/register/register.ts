@@ -3,10 +3,11 @@ import { MusterError, toMusterError } from "../errors.ts";
 import { CLOSE, FINAL_CLOSE_CODES, PROTOCOL_DEFAULTS } from "../protocol.ts";
 import { type Connection, type ConnectOptions, connect } from "./connection.ts";
 import { createReconnectDelay } from "./reconnect-delay.ts";
-import { runSession, type SessionContext, type SessionEnd } from "./session.ts";
+import { runSession, type SessionEnd } from "./session.ts";
+import type { SessionContext } from "./session-context.ts";
 import { createVitals, type VitalsSources } from "./vitals.ts";
 
-export type { Command } from "./session.ts";
+export type { Command } from "./session-context.ts";
 export type { GpuUsage } from "./vitals.ts";
 
 export interface RegistrationOptions

@@ -1,25 +1,8 @@
-import type { Logger } from "../log.ts";
-import type { JobKind } from "../model.ts";
 import { CLOSE, type CoordinatorFrame } from "../protocol.ts";
-import type { StatusBoard } from "../status.ts";
 import type { CloseInfo, Connection } from "./connection.ts";
 import { type Duty, startDuty } from "./duty.ts";
 import { helloFrame } from "./hello.ts";
-import type { Vitals } from "./vitals.ts";
-
-/** What a coordinator may ask of the agent as a whole. */
-export type Command = { type: "drain" | "pause" | "resume" | "sync" } | { type: "ensure" | "remove"; models: string[] };
-
-export interface SessionContext {
-  url: string;
-  board: StatusBoard;
-  slots: Partial<Record<JobKind, number>>;
-  vitals: Vitals;
-  log: Logger;
-  /** Must return at once; the agent does the work on its own time. */
-  onCommand: (command: Command) => void;
-  helloTimeoutMs: number;
-}
+import type { Command, SessionContext } from "./session-context.ts";
 
 export interface SessionEnd extends CloseInfo {
   /** See {@link Duty.held}; false where there was no welcome. */

@@ -1,9 +1,11 @@
-import type { z } from "zod";
+import { z } from "zod";
 import { MusterError } from "../errors.ts";
+import { catalogSchema } from "./catalog-schema.ts";
 
 export interface CatalogProblem {
   path: PropertyKey[];
-  found: unknown;
+  /** In words, or the value as {@link show} gives it. */
+  found: string;
   allowed: string;
 }
 
@@ -18,7 +20,7 @@ export async function catalogError(file: string, text: string, problems: Catalog
     for (let depth = path.length; depth >= 0 && tree && !node; depth -= 1) {
       node = findNodeAtLocation(tree, path.slice(0, depth) as (string | number)[]);
     }
-    return `${file}:${lineOf(text, node?.offset ?? 0)}: ${fieldName(path)}: found ${show(found)}; allowed: ${allowed}`;
+    return `${file}:${lineOf(text, node?.offset ?? 0)}: ${fieldName(path)}: found ${found}; allowed: ${allowed}`;
   });
   for (const { error, offset } of problems.length === 0 ? syntax.slice(0, 1) : []) {
     lines.push(`${file}:${lineOf(text, offset)}: not JSON (${printParseErrorCode(error)})`);
@@ -53,12 +55,30 @@ export function describeIssues(
       return issue.keys.map((key) => ({
         path: [...path, key],
         found: "an unknown field",
-        allowed: "the fields of the schema",
+        allowed: fieldsAt(path),
       }));
     }
     const found = issue.code === "invalid_key" ? issue.path.at(-1) : valueAt(input, path);
-    return [{ path, found, allowed: allowedBy(issue) }];
+    return [{ path, found: show(found), allowed: allowedBy(issue) }];
   });
+}
+
+interface SchemaNode {
+  properties?: Record<string, SchemaNode>;
+  additionalProperties?: SchemaNode | boolean;
+  items?: SchemaNode;
+  anyOf?: SchemaNode[];
+}
+
+/** The fields that the catalog's schema knows at that place. */
+function fieldsAt(path: PropertyKey[]): string {
+  let node: SchemaNode | undefined = z.toJSONSchema(catalogSchema, { io: "input" }) as SchemaNode;
+  for (const key of path) {
+    const next: SchemaNode | boolean | undefined =
+      typeof key === "number" ? node?.items : (node?.properties?.[String(key)] ?? node?.additionalProperties);
+    node = typeof next === "object" ? (next.anyOf?.find(({ properties }) => properties) ?? next) : undefined;
+  }
+  return Object.keys(node?.properties ?? {}).join(", ") || "the fields of the schema";
 }
 
 function allowedBy(issue: z.core.$ZodIssue): string {
@@ -98,7 +118,8 @@ function fieldName(path: PropertyKey[]): string {
   );
 }
 
-function show(value: unknown): string {
+/** A value as JSON, cut short. */
+export function show(value: unknown): string {
   if (value === undefined) return "nothing";
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;

@@ -132,7 +132,18 @@ function placeAll(
 function toSpec(reference: ModelReference, variant: Variant, placement: Placement): ModelSpec {
   const { id, task, license, gated } = reference.model;
   const { context, gpus, reason } = placement;
-  return { id, task, license, gated, required: !reference.optional, variant, context, gpus, reason };
+  return {
+    id,
+    task,
+    license,
+    gated,
+    required: !reference.optional,
+    variant,
+    context,
+    slots: reference.slots,
+    gpus,
+    reason,
+  };
 }
 
 function refusal(

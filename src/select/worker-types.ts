@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { z } from "zod";
 import { MusterError } from "../errors.ts";
 import type { JobKind, Task, Variant } from "../model.ts";
-import { type CatalogProblem, catalogError, describeIssues } from "./catalog-error.ts";
+import { type CatalogProblem, catalogError, describeIssues, show } from "./catalog-error.ts";
 import {
   type Condition,
   catalogSchema,
@@ -27,6 +27,8 @@ export interface ModelReference {
   optional: boolean;
   when: Condition;
   context: number | null;
+  /** Concurrent jobs on this model; null: those of the worker type. */
+  slots: number | null;
 }
 
 export interface WorkerType {
@@ -120,7 +122,7 @@ function danglingReferences(
       const id = typeof reference === "string" ? reference : reference.model;
       if (Object.hasOwn(models, id)) continue;
       const path = ["workerTypes", typeId, "models", index, ...(typeof reference === "string" ? [] : ["model"])];
-      problems.push({ path, found: id, allowed: `a model of the catalog: ${Object.keys(models).join(", ")}` });
+      problems.push({ path, found: show(id), allowed: `a model of the catalog: ${Object.keys(models).join(", ")}` });
     }
     const chain = [typeId];
     for (let next = type.fallback; next !== undefined; next = workerTypes[next]?.fallback) {
@@ -128,13 +130,13 @@ function danglingReferences(
       if (!Object.hasOwn(workerTypes, next)) {
         problems.push({
           path,
-          found: next,
+          found: show(next),
           allowed: `a worker type of the catalog: ${Object.keys(workerTypes).join(", ")}`,
         });
         break;
       }
       if (chain.includes(next)) {
-        problems.push({ path, found: [...chain, next].join(" → "), allowed: "a chain of fallbacks that ends" });
+        problems.push({ path, found: show([...chain, next].join(" → ")), allowed: "a chain of fallbacks that ends" });
         break;
       }
       chain.push(next);
@@ -158,10 +160,13 @@ function link(models: Record<string, ModelEntry>, workerTypes: Record<string, Wo
 }
 
 function toReference(reference: WorkerTypeEntry["models"][number], models: Map<string, CatalogModel>): ModelReference {
-  const full = typeof reference === "string" ? { model: reference, optional: false, when: {} } : reference;
+  const full =
+    typeof reference === "string"
+      ? { model: reference, optional: false, when: {}, context: undefined, slots: undefined }
+      : reference;
   const model = models.get(full.model);
   if (!model) throw new Error(`unlinked model ${full.model}`);
-  return { model, optional: full.optional, when: full.when, context: full.context ?? null };
+  return { model, optional: full.optional, when: full.when, context: full.context ?? null, slots: full.slots ?? null };
 }
 
 function toModel(id: string, entry: ModelEntry): CatalogModel {

@@ -1,4 +1,16 @@
-import { link, mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  constants,
+  copyFile,
+  link,
+  mkdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { hasSystemCode } from "../errors.ts";
 import type { Digest, FileSpec } from "../model.ts";
@@ -106,9 +118,9 @@ async function linkBlob(blob: string, place: string, target: string): Promise<vo
   try {
     await symlink(target, place);
   } catch (error) {
-    // File systems without symbolic links get plain files, as Hugging Face tools do there.
+    // File systems without symbolic links get plain files, as from Hugging Face tools; the blob stays for other revisions.
     if (!hasSystemCode(error, "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL")) throw error;
-    await link(blob, place).catch(() => rename(blob, place));
+    await link(blob, place).catch(() => copyFile(blob, place, constants.COPYFILE_FICLONE));
   }
 }
 

@@ -1,6 +1,6 @@
 import {
   closeSync,
-  fsyncSync,
+  fsync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { chmod, mkdir, open, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import type { Digest } from "../model.ts";
 import { addRange, type Range, totalBytes } from "./ranges.ts";
 
@@ -81,8 +82,9 @@ export class PartialFile {
     ftruncateSync(this.fd, size);
   }
 
-  sync(): void {
-    fsyncSync(this.fd);
+  /** Not synchronous: it may take long, and other files' sockets would be taken for stalled. */
+  sync(): Promise<void> {
+    return promisify(fsync)(this.fd);
   }
 
   close(): void {
@@ -150,7 +152,7 @@ function readJournal(path: string, header: string): Range[] | null {
 function writeFileAtomically(path: string, text: string): void {
   const temporary = `${path}.${crypto.randomUUID()}`;
   try {
-    writeFileSync(temporary, text, { flush: true });
+    writeFileSync(temporary, text);
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });

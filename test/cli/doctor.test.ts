@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, type ExpectStatic, test } from "vitest";
 import { startCoordinator } from "../../src/coordinator/coordinator.ts";
+import { fakeTools } from "../detect/fake-tools.ts";
 import { type Env, place, runMuster } from "../e2e/muster.ts";
 import { closedPort, startMiniLmHub, startTestCoordinator } from "../e2e/services.ts";
 import { quietLog } from "../register/worker.ts";
@@ -90,9 +91,23 @@ describe.concurrent("doctor", () => {
     );
   });
 
-  test("a GPU that is asked for and not there; a token that is not valid; no coordinator", async ({ expect }) => {
+  // This machine's own graphics would be found instead.
+  test.skipIf(existsSync("/dev/dri"))("a GPU that is asked for and not there", async ({ expect }) => {
+    await using tools = await fakeTools();
+    await tools.install("nvidia-smi", "echo 'No devices were found'; exit 6");
+    const env = { HF_HUB_OFFLINE: "1", PATH: `${tools.path}:${process.env.PATH}` };
+    using asked = place({ ...env, ENABLE_GPU: "true" });
+    const { code, of } = await doctor(asked.env, expect);
+    expect(code).toBe(1);
+    expect(of("gpu")).toMatchObject({ result: "fail", found: "none" });
+    expect(of("gpu")?.hint).toContain("nvidia-smi works but shows no GPU (No devices were found): start the container");
+    using welcome = place({ ...env, ENABLE_GPU: "auto" });
+    expect((await doctor(welcome.env, expect)).of("gpu")).toMatchObject({ result: "warn", found: "none" });
+  });
+
+  test("a token that is not valid; no worker type, no coordinator", async ({ expect }) => {
     await using hub = await startMiniLmHub();
-    using here = place({ HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN, NVIDIA_VISIBLE_DEVICES: "void" });
+    using here = place({ HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN });
     const { code, of } = await doctor(here.env, expect);
     expect(code).toBe(1);
     expect(of("hub")).toMatchObject({ result: "fail", found: `${hub.url} does not accept the token` });

@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "vitest";
 import { VERSION } from "../../src/system.ts";
@@ -94,7 +94,6 @@ describe.concurrent("the launcher", () => {
     writeFileSync(join(root, "package.json"), '{ "type": "module" }');
     writeFileSync(join(root, "src", "main.ts"), 'console.log("sources");');
     writeFileSync(join(root, "dist", "muster.js"), 'console.log("bundle");');
-    const { utimesSync } = await import("node:fs");
     const run = async () => (await runMuster([], { PATH: pathWithNode }, { command: [copy] })).stdout;
     const pathWithNode = pathWith(here, `exec ${process.execPath} "$@"`);
     const at = (name: string, seconds: number) => utimesSync(join(root, name), seconds, seconds);

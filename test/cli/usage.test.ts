@@ -1,6 +1,6 @@
 import { describe, test } from "vitest";
 import { VERSION } from "../../src/system.ts";
-import { LAUNCHER, place, runMuster } from "../e2e/muster.ts";
+import { type Env, LAUNCHER, place, runMuster } from "../e2e/muster.ts";
 import { MINILM, startMiniLmHub } from "../e2e/services.ts";
 import { startHub } from "../fakes/hub/hub.ts";
 import { sentenceTransformerRepo } from "../fakes/tiny-models.ts";
@@ -35,7 +35,7 @@ describe.concurrent("help and version", () => {
 });
 
 describe.concurrent("wrong usage ends with 64 and says why", () => {
-  test.each([
+  test.for<[string[], string]>([
     [["nonsense"], "error: unknown command 'nonsense'"],
     [["--nonsense"], "error: unknown option '--nonsense'"],
     [["sync", "--nonsense"], "error: unknown option '--nonsense'"],
@@ -44,7 +44,7 @@ describe.concurrent("wrong usage ends with 64 and says why", () => {
     [["coordinator", "--listen", "nowhere:99999"], 'USAGE: --listen is "nowhere:99999"; allowed: HOST:PORT or PORT.'],
     [["help", "nonsense"], "Usage: muster [options] [command]"],
     [[], "Usage: muster [options] [command]"],
-  ])("%j", async (args, said) => {
+  ])("%j", async ([args, said], { expect }) => {
     const { code, stdout, stderr } = await runMuster(args, { LOG_FILE: "none" });
     expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
     expect(stderr).toContain(said);
@@ -53,10 +53,8 @@ describe.concurrent("wrong usage ends with 64 and says why", () => {
 
 describe.concurrent("output that nobody reads", () => {
   // `true` is gone before the first line comes.
-  const unread = (args: string, env: object) =>
-    runMuster(["-c", `{ "${LAUNCHER}" ${args} 2>&1; echo "exit code $?" >&3; } 3>&2 | true`], env as never, {
-      command: ["sh"],
-    });
+  const unread = (args: string, env: Env) =>
+    runMuster(["-c", `{ "${LAUNCHER}" ${args} 2>&1; echo "exit code $?" >&3; } 3>&2 | true`], env, { command: ["sh"] });
 
   test("leaves no work undone", async ({ expect }) => {
     await using hub = await startMiniLmHub();

@@ -1,3 +1,4 @@
+import type { Dispatcher } from "undici";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
 import { USER_AGENT } from "../../src/fetch/hub-client.ts";
@@ -20,10 +21,26 @@ export interface SyncInput {
   minFreeBytes?: number;
 }
 
-export function openContext(input: SyncInput, signal?: AbortSignal): SyncContext & AsyncDisposable {
-  const { endpoint, volume, connections = 4, stallTimeoutMs = 10_000 } = input;
+/** Connections and transfer threads. */
+export interface Transfer extends AsyncDisposable {
+  dispatcher: Dispatcher;
+  lanes: Lanes;
+}
+
+export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncInput): Transfer {
   const dispatcher = createDispatcher({ connections: 4, stallTimeoutMs });
   const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT });
+  return {
+    dispatcher,
+    lanes,
+    async [Symbol.asyncDispose]() {
+      await Promise.all([lanes.close(), dispatcher.destroy()]);
+    },
+  };
+}
+
+export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, signal?: AbortSignal): SyncContext {
+  const { endpoint, volume } = input;
   return {
     volume,
     layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
@@ -32,9 +49,6 @@ export function openContext(input: SyncInput, signal?: AbortSignal): SyncContext
     lanes,
     disk: new DiskBudget(input.minFreeBytes ?? 0),
     signal,
-    async [Symbol.asyncDispose]() {
-      await Promise.all([lanes.close(), dispatcher.destroy()]);
-    },
   };
 }
 
@@ -63,6 +77,7 @@ export function modelSpec(location: string, variant: Partial<Variant> = {}): Mod
       ...variant,
     },
     context: null,
+    slots: null,
     gpus: [0],
     reason: "a test",
   };

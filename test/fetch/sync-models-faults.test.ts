@@ -273,6 +273,20 @@ describe("the work", () => {
     expect(hub.peakRequests("cdn")).toBeGreaterThan(0);
   });
 
+  it("keeps few files open, however many there are to fetch", async () => {
+    const many = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`part/${index}.txt`, `file ${index}`]));
+    hub.addRepo({ id: "acme/many", files: many });
+    const before = readdirSync("/proc/self/fd").length;
+    let most = 0;
+    hub.onRequest = () => {
+      most = Math.max(most, readdirSync("/proc/self/fd").length);
+    };
+    const { outcome } = await sync({ endpoint: hub.url, volume, connections: 4 }, [modelSpec("acme/many")]);
+    expect(outcome.error).toBeNull();
+    expect(differences(outcome.stored!.path, many)).toEqual([]);
+    expect(most - before).toBeLessThan(100);
+  });
+
   it("leaves no partial behind when it is done", async () => {
     await survive({ drop: { afterBytes: 1000, times: 2 } });
     expect(readdirSync(join(repo, ".muster", "ingest"))).toEqual([]);

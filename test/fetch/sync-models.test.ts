@@ -13,11 +13,12 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { SyncProgress } from "../../src/fetch/sync-models.ts";
 import { registerSecret } from "../../src/redact.ts";
+import { createLayout } from "../../src/store/layout.ts";
 import { readManifest } from "../../src/store/manifest.ts";
 import { type Hub, startHub } from "../fakes/hub/hub.ts";
 import { causalLmRepo, ggufRepo, seededBytes, sentenceTransformerRepo } from "../fakes/tiny-models.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
-import { modelSpec, openContext } from "./sync-context.ts";
+import { modelSpec } from "./sync-context.ts";
 import { bytesOf, differences, filesBelow, sync, wrongBlobs } from "./volume.ts";
 
 const tiny = causalLmRepo("acme/tiny", { withDuplicates: true });
@@ -62,6 +63,7 @@ beforeEach(() => {
 afterAll(() => hub.close());
 
 const repoFolder = (id: string) => join(volume, "huggingface", "hub", `models--${id.replace("/", "--")}`);
+const layout = () => createLayout(volume, join(volume, "huggingface", "hub"));
 const input = () => ({ endpoint: hub.url, volume });
 
 async function fetched(id: string, change: Parameters<typeof modelSpec>[1] = {}) {
@@ -88,8 +90,7 @@ describe("a model", () => {
     expect(hub.bytesServed()).toBe(sizeOf(needed) + bytesOf(tiny["config.json"]!).length);
     expect(wrongBlobs(repoFolder("acme/tiny"))).toEqual([]);
     expect(readFileSync(join(repoFolder("acme/tiny"), "refs", "main"), "utf8")).toBe(commit);
-    await using context = openContext(input());
-    expect(await readManifest(context.layout, stored.key)).toEqual(stored);
+    expect(await readManifest(layout(), stored.key)).toEqual(stored);
     // Nothing of the work is left behind.
     expect(filesBelow(join(repoFolder("acme/tiny"), ".muster"))).toEqual([]);
   });
@@ -199,8 +200,7 @@ describe("what is damaged", () => {
 
   it("in the record or the ref only is put right without a byte of the weights", async () => {
     const { stored } = await fetched("acme/tiny");
-    await using context = openContext(input());
-    for (const path of [context.layout.manifest(stored.key), join(repoFolder("acme/tiny"), "refs", "main")]) {
+    for (const path of [layout().manifest(stored.key), join(repoFolder("acme/tiny"), "refs", "main")]) {
       rmSync(path);
       hub.reset();
       const again = await fetched("acme/tiny");

@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { onTestFinished } from "vitest";
+import { afterAll, onTestFinished } from "vitest";
 import type { ErrorData } from "../../src/errors.ts";
 import { type SyncOutcome, type SyncProgress, syncModels } from "../../src/fetch/sync-models.ts";
 import type { ModelSpec, StoredModel } from "../../src/model.ts";
 import type { FileSource } from "../fakes/hub/hub.ts";
-import { openContext, type SyncInput } from "./sync-context.ts";
+import { openTransfer, type SyncInput, syncContext, type Transfer } from "./sync-context.ts";
 
 export interface SyncRun {
   /** Of the first model. */
@@ -19,9 +19,22 @@ export interface SyncRun {
   progress: SyncProgress[];
 }
 
+/** Threads take longer to start than tests to run: those of equal settings share theirs, as models in an agent do. */
+const transfers = new Map<string, Transfer>();
+afterAll(async () => {
+  await Promise.all([...transfers.values()].map((transfer) => transfer[Symbol.asyncDispose]()));
+});
+
+function sharedTransfer(input: SyncInput): Transfer {
+  const key = `${input.connections} ${input.stallTimeoutMs}`;
+  const transfer = transfers.get(key) ?? openTransfer(input);
+  transfers.set(key, transfer);
+  return transfer;
+}
+
 /** Fetches in this process, as an agent does. */
 export async function sync(input: SyncInput, specs: ModelSpec[], signal?: AbortSignal): Promise<SyncRun> {
-  await using context = openContext(input, signal);
+  const context = syncContext(input, sharedTransfer(input), signal);
   const notes: string[] = [];
   const progress: SyncProgress[] = [];
   const outcomes = await syncModels(specs, context, {

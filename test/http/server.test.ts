@@ -115,6 +115,17 @@ it("/metrics parse, and hold readiness, model states and GPU memory as they are 
   });
 });
 
+it("/metrics forget what is no more", async () => {
+  const { ask, board } = await serve();
+  board.update({ hardware: { ...HARDWARE, gpus: [GPU] } });
+  await ask("/metrics");
+  board.update({ hardware: { ...HARDWARE, gpus: [] }, workerType: "cpu-worker" });
+  const names = [...parseMetrics(await (await ask("/metrics")).text()).keys()];
+  expect(names.filter((name) => /^muster_(info|gpu)/.test(name))).toEqual([
+    'muster_info{version="1.2.3",worker_id="worker-1",worker_type="cpu-worker"}',
+  ]);
+});
+
 describe("the port", () => {
   it("that was asked for and is taken is PORT_IN_USE", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
@@ -148,10 +159,13 @@ describe("the port", () => {
     });
   });
 
-  it("is free again after close, which waits for no idle connection", async () => {
+  it("is free again after close, which waits for no request", async () => {
     const { server } = await serve();
     const socket = connect(server.port, "127.0.0.1");
     await once(socket, "connect");
+    socket.write("GET /status HTTP/1.1\r\n");
+    // An answer to a later connection shows that the server has had the line above.
+    await fetch(`http://127.0.0.1:${server.port}/livez`);
     const ended = once(socket, "close");
     socket.resume().on("error", () => undefined);
     await server.close();

@@ -77,7 +77,7 @@ export function model(id: string, variants: Variant[], change: Partial<CatalogMo
 }
 
 export function wants(wanted: CatalogModel, change: Partial<ModelReference> = {}): ModelReference {
-  return { model: wanted, optional: false, when: {}, context: null, ...change };
+  return { model: wanted, optional: false, when: {}, context: null, slots: null, ...change };
 }
 
 export function workerType(models: ModelReference[], change: Partial<WorkerType> = {}): WorkerType {

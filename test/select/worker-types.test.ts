@@ -59,8 +59,8 @@ describe("the small example", () => {
     const type = findWorkerType(catalog, "gpu-worker");
     expect(type).toMatchObject({ id: "gpu-worker", gpu: "required", minGpuMemoryGb: 8, fallback: "cpu-worker" });
     expect(type.models).toEqual([
-      { model: catalog.models.get("tiny"), optional: false, when: {}, context: null },
-      { model: catalog.models.get("seer"), optional: true, when: { minGpuMemoryGb: 24 }, context: null },
+      { model: catalog.models.get("tiny"), optional: false, when: {}, context: null, slots: null },
+      { model: catalog.models.get("seer"), optional: true, when: { minGpuMemoryGb: 24 }, context: null, slots: null },
     ]);
     expect([...catalog.models.keys()]).toEqual(["tiny", "seer"]);
   });
@@ -119,7 +119,9 @@ describe("a catalog that is not valid names line, field, what was found and what
     [
       "an unknown field",
       ['"gpu": "none"', '"gpu": "none", "gpus": 2'],
-      ['19: workerTypes.cpu-worker.gpus: found "an unknown field"; allowed: the fields of the schema'],
+      [
+        "19: workerTypes.cpu-worker.gpus: found an unknown field; allowed: description, gpu, minGpuMemoryGb, models, fallback, slots, engineSettings",
+      ],
     ],
     [
       "a wrong word",
@@ -192,7 +194,7 @@ describe("a catalog that is not valid names line, field, what was found and what
       "a field within a model reference",
       ['{ "minGpuMemoryGb": 24 }', '{ "minGpuMemory": 24 }'],
       [
-        '16: workerTypes.gpu-worker.models[1].when.minGpuMemory: found "an unknown field"; allowed: the fields of the schema',
+        "16: workerTypes.gpu-worker.models[1].when.minGpuMemory: found an unknown field; allowed: minGpuMemoryGb, maxGpuMemoryGb, minTotalGpuMemoryGb, maxTotalGpuMemoryGb, minGpuCount, minMemoryGb, gpu",
       ],
     ],
     [
@@ -285,7 +287,7 @@ describe("an overlay", () => {
       '2: workerTypes.mine.models[0]: found "no"; allowed: a model of the catalog: tiny, seer',
     ]);
     expect(await problems(EXAMPLE, '{ "model": {} }')).toEqual([
-      '1: model: found "an unknown field"; allowed: the fields of the schema',
+      "1: model: found an unknown field; allowed: $schema, models, workerTypes",
     ]);
   });
 });

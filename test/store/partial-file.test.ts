@@ -185,7 +185,7 @@ it("shows nothing under the final name before the commit, and all of it after", 
   const target = join(folder, "repo", "blobs", digest.hex);
   const partial = open(join(folder, "ingest"));
   put(partial, { start: 0, end: content.length });
-  partial.sync();
+  await partial.sync();
   partial.close();
   expect(existsSync(target)).toBe(false);
   await commitPartial(join(folder, "ingest"), digest, target);

@@ -47,7 +47,7 @@ export async function fetchFile(job: FetchJob, context: FetchContext): Promise<v
       if (attempt === 2) throw digestMismatch(job, found);
       context.onNote(`${job.name} has the wrong digest (expected ${job.digest.hex}, got ${found}); fetching it again`);
     }
-    partial.sync();
+    await partial.sync();
   } catch (error) {
     throw volumeError(error, job.folder);
   } finally {

@@ -17,6 +17,8 @@ if (!port) throw new Error("lane.ts is started as a worker thread");
 
 const dispatcher = createDispatcher(options);
 const connections = new Semaphore(options.connections);
+/** Open files: enough to keep the connections busy, and few, whatever a repository holds. */
+const files = new Semaphore(options.connections * 4);
 const running = new Map<number, AbortController>();
 const send = (message: FromLane) => port.postMessage(message);
 
@@ -45,7 +47,7 @@ async function run(id: number, job: TransferJob): Promise<void> {
       },
       onNote: (message) => send({ type: "note", id, message }),
     };
-    const matches = await perform(job, context);
+    const matches = await files.run(() => perform(job, context));
     flush();
     send({ type: "done", id, matches });
   } catch (error) {
@@ -58,6 +60,7 @@ async function run(id: number, job: TransferJob): Promise<void> {
 }
 
 async function perform(job: TransferJob, context: FetchContext): Promise<boolean> {
+  context.signal.throwIfAborted();
   if (job.kind === "digest") return digestMatches(job, context.signal);
   // This thread makes errors of its own; they must not show the token either.
   if (job.authorization) registerSecret(job.authorization.replace(/^\w+ /, ""));

@@ -1,0 +1,18 @@
+import type { Logger } from "../log.ts";
+import type { JobKind } from "../model.ts";
+import type { StatusBoard } from "../status.ts";
+import type { Vitals } from "./vitals.ts";
+
+/** What a coordinator may ask of the agent as a whole. */
+export type Command = { type: "drain" | "pause" | "resume" | "sync" } | { type: "ensure" | "remove"; models: string[] };
+
+export interface SessionContext {
+  url: string;
+  board: StatusBoard;
+  slots: Partial<Record<JobKind, number>>;
+  vitals: Vitals;
+  log: Logger;
+  /** Must return at once; the agent does the work on its own time. */
+  onCommand: (command: Command) => void;
+  helloTimeoutMs: number;
+}
