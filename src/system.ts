@@ -2,8 +2,8 @@ import { access, constants, mkdir } from "node:fs/promises";
 import { homedir, tmpdir, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import checkDiskSpaceModule from "check-disk-space";
-import { MusterError } from "./errors.ts";
 import manifest from "../package.json" with { type: "json" };
+import { MusterError } from "./errors.ts";
 
 export const VERSION = manifest.version;
 

@@ -113,6 +113,10 @@ export async function checkHub(config: Config): Promise<Check[]> {
       },
     ];
   }
+  if (answer.status >= 500) {
+    const found = `${config.hfEndpoint} answers with status ${answer.status}`;
+    return [{ name: "hub", result: "warn", found, hint: "See the hub's status page, or set HF_ENDPOINT to a mirror." }];
+  }
   return [{ name: "hub", result: "ok", found: `${config.hfEndpoint} answers in ${answer.ms} ms; ${token}` }];
 }
 

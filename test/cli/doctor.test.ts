@@ -116,6 +116,9 @@ describe.concurrent("doctor", () => {
       result: "warn",
       hint: expect.stringMatching(/^Set WORKER_TYPE to one of: /),
     });
+    hub.faults.serverError = true;
+    const failing = await doctor(here.env, expect);
+    expect(failing.of("hub")).toMatchObject({ result: "warn", found: `${hub.url} answers with status 503` });
     const offline = await doctor({ ...here.env, HF_HUB_OFFLINE: "1" }, expect);
     expect(offline.of("hub")).toMatchObject({ result: "ok", found: "not asked (HF_HUB_OFFLINE)" });
     expect(offline.code).toBe(0);

@@ -4,14 +4,12 @@ import { join } from "node:path";
 import { describe, type ExpectStatic, test } from "vitest";
 import { type Env, LAUNCHER, type Place, place, runMuster, startMuster } from "../e2e/muster.ts";
 import { closedPort, holdWeights, MINILM, startMiniLmHub, WEIGHTS } from "../e2e/services.ts";
+import { AS_SOMEBODY, canBeSomebody } from "../e2e/somebody.ts";
 import { startHub } from "../fakes/hub/hub.ts";
 import { sentenceTransformerRepo } from "../fakes/tiny-models.ts";
 import { until } from "../until.ts";
 
 const TOKEN = "hf_abcdefghijklmnop";
-const AS_SOMEBODY = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", LAUNCHER];
-const canBeSomebody =
-  process.getuid?.() === 0 && spawnSync(AS_SOMEBODY[0]!, [...AS_SOMEBODY.slice(1), "--version"]).status === 0;
 
 interface Failure {
   code: string;
@@ -100,6 +98,22 @@ test.concurrent("told to stop, it keeps what came and says to try again", async 
   expect(stderr).toContain("CANCELLED: all-minilm-l6-v2: ");
   const { models } = JSON.parse((await runMuster(["plan", "--json"], here.env)).stdout);
   expect(models[0].state).toBe("partial");
+});
+
+const hasTerminal = spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0;
+
+test.skipIf(!hasTerminal).concurrent("on a terminal it draws bars in place of log lines", async ({ expect }) => {
+  await using hub = await startMiniLmHub(2 << 20);
+  hub.faults.slow = { host: "cdn", bytesPerSecond: 4 << 20 };
+  using here = somewhere(hub, { TERM: "xterm" });
+  const command = ["script", "-qec", `stty cols 120; ${LAUNCHER} sync`, "/dev/null"];
+  const { code, stdout } = await runMuster([], here.env, { command });
+  expect(code).toBe(0);
+  expect(stdout).toMatch(
+    /Downloading all-minilm-l6-v2 +[█░]{24} +\d+% {2}[\d.]+ \w+\/2\.\d MB {2}[\d.]+ \w+\/s {2}\d+ s left/,
+  );
+  expect(stdout).toMatch(/Complete {4}all-minilm-l6-v2 +█{24} 100% {2}2\.\d MB\/2\.\d MB\r\n1 of 2 models complete/);
+  expect(stdout).not.toContain("INFO");
 });
 
 describe.concurrent("what can go wrong", () => {

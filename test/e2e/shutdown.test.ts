@@ -126,7 +126,11 @@ test.concurrent("the coordinator hears of it while the engine still ends its wor
   agent.kill("SIGTERM");
   const draining = await coordinator.worker("it drains", ({ state }) => state === "draining");
   expect(draining).toMatchObject({ connected: true, ready: false });
+  // It cannot be called back.
+  expect(coordinator.send(draining.id, { t: "resume" })).toBe(true);
+  await agent.line(/The coordinator says resume/);
   expect((await runMuster(["health", "--ready"], here.env)).code).toBe(1);
+  expect(await coordinator.list()).toMatchObject([{ state: "draining", ready: false }]);
   expect((await runMuster(["health"], here.env)).code).toBe(0);
   writeFileSync(done, "");
   const { code, stdout } = await agent.exited;

@@ -1,6 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { type Faults, type Hub, startHub } from "../fakes/hub/hub.ts";
 import { seededBytes } from "../fakes/tiny-models.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
@@ -60,6 +63,19 @@ async function survive(faults: Faults, change: Partial<SyncInput> = {}) {
   return { notes, extraBytes: hub.bytesServed() - total - files["config.json"].length };
 }
 
+/** A hub in front of the hub, which leaves to that what the answer does not want. */
+async function startMirror(answer: (req: IncomingMessage, res: ServerResponse) => boolean): Promise<string> {
+  const server = createServer((req, res) => {
+    if (!answer(req, res)) res.writeHead(307, { location: `${hub.url}${req.url}` }).end();
+  });
+  await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
 /** Whether the fault was met as often as it was to be. */
 const spent = (...names: (keyof Faults)[]) =>
   names.every((name) => [hub.faults[name]].flat().every((fault) => (fault as { times?: number }).times === 0));
@@ -110,18 +126,18 @@ describe("a connection", () => {
 
 describe("an answer", () => {
   it("with a Content-Range of another range is not taken", async () => {
-    const { extraBytes } = await survive({
+    const { notes } = await survive({
       wrongContentRange: [
         { times: 2, path: BIG },
         { times: 1, path: BIG, value: "bytes 0-8388607/999" },
       ],
     });
     expect(spent("wrongContentRange")).toBe(true);
-    expect(extraBytes).toBeLessThan(3 * 8 * MIB);
+    expect(notes.filter((note) => /with Content-Range bytes .* instead of bytes /.test(note))).toHaveLength(3);
   });
 
   it("longer than asked for is not taken", async () => {
-    await survive({
+    const { notes } = await survive({
       longBody: [
         { extraBytes: 5, times: 2, path: BIG },
         { extraBytes: 1, times: 1, path: SMALL },
@@ -129,10 +145,33 @@ describe("an answer", () => {
       ],
     });
     expect(spent("longBody")).toBe(true);
+    expect(notes.filter((note) => /with \d+ bytes instead of \d+\./.test(note))).toHaveLength(4);
+  });
+
+  it("longer than asked for without a word, or packed in a way nobody asked for, is not taken", async () => {
+    const bends: ((bytes: Buffer, res: ServerResponse) => void)[] = [
+      // Without a Content-Length, in chunks.
+      (bytes, res) => res.write(bytes, () => res.end("and more")),
+      (bytes, res) => res.write(bytes.subarray(0, bytes.length - 1), () => res.end()),
+      (bytes, res) => res.setHeader("Content-Encoding", "gzip").end(gzipSync(bytes)),
+    ];
+    const endpoint = await startMirror(({ url = "", headers }, res) => {
+      if (!url.includes("/resolve/") || !url.endsWith(".safetensors") || !bends[0]) return false;
+      const content = bytesOf(url.endsWith(BIG) ? files[BIG] : files[SMALL]);
+      const [, start, end] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
+      if (start) res.setHeader("Content-Range", `bytes ${start}-${end}/${content.length}`);
+      res.statusCode = start ? 206 : 200;
+      bends.shift()!(start ? content.subarray(Number(start), Number(end) + 1) : content, res);
+      return true;
+    });
+    const { notes } = await survive({}, { endpoint });
+    expect(notes.filter((note) => note.includes("more bytes than the"))).toHaveLength(1);
+    expect(notes.filter((note) => note.includes("a gzip encoding that nobody asked for"))).toHaveLength(1);
+    expect(notes.filter((note) => /closed the connection after \d+ of \d+ bytes/.test(note))).toHaveLength(1);
   });
 
   it("shorter than asked for is completed", async () => {
-    await survive({
+    const { notes } = await survive({
       shortBody: [
         { missingBytes: 4, times: 2, path: BIG },
         { missingBytes: 1, times: 1, path: SMALL },
@@ -140,11 +179,13 @@ describe("an answer", () => {
       ],
     });
     expect(spent("shortBody")).toBe(true);
+    expect(notes.filter((note) => /with \d+ bytes instead of \d+\./.test(note))).toHaveLength(4);
   });
 
   it("with another ETag in the middle is asked for anew, whichever of the two was the right one", async () => {
-    await survive({ changeEtag: { skip: 1, times: 1, path: BIG } });
+    const { notes } = await survive({ changeEtag: { skip: 1, times: 1, path: BIG } });
     expect(spent("changeEtag")).toBe(true);
+    expect(notes.filter((note) => note.includes("another file in the middle of this one"))).not.toEqual([]);
     volume = temporaryFolder();
     hub.reset();
     await survive({ changeEtag: { times: 1, path: BIG } });

@@ -1,0 +1,36 @@
+import { test } from "vitest";
+import type { WorkerView } from "../../src/coordinator/coordinator.ts";
+import { place, runMuster, startMuster } from "../e2e/muster.ts";
+import { startMiniLmHub } from "../e2e/services.ts";
+import { until } from "../until.ts";
+
+const TOKEN = "coordinator-secret-0123456789";
+
+test.concurrent("muster coordinator takes a worker in, lists it, and sends it away when it stops", async ({
+  expect,
+}) => {
+  await using hub = await startMiniLmHub();
+  using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, COORDINATOR_TOKEN: TOKEN });
+  await using coordinator = startMuster(["coordinator", "--listen", "127.0.0.1:0"], here.env);
+  const line = await coordinator.line(/workers connect with COORDINATOR_URL=/);
+  const [, url, wsUrl] = /listens on (http:\S+); workers connect with COORDINATOR_URL=(ws:[^\s,]+)/.exec(line) ?? [];
+  await using agent = startMuster(["start"], { ...here.env, COORDINATOR_URL: wsUrl });
+  const list = () => fetch(`${url}/v1/workers`, { headers: { authorization: `Bearer ${TOKEN}` } });
+  const worker = await until(
+    "the worker is ready",
+    async () => ((await (await list()).json()) as { data: WorkerView[] }).data.find(({ ready }) => ready),
+    45_000,
+  );
+  expect(worker).toMatchObject({ workerType: "embedding", connected: true, state: "ready" });
+  expect((await fetch(`${url}/v1/workers`)).status).toBe(401);
+  coordinator.kill("SIGTERM");
+  expect((await coordinator.exited).code).toBe(0);
+  await agent.line(/connection to the coordinator was closed \(1012/);
+  expect([...coordinator.stdout, ...coordinator.stderr].join("\n")).not.toContain(TOKEN);
+});
+
+test.concurrent("it is open to other machines with a token only", async ({ expect }) => {
+  const { code, stderr } = await runMuster(["coordinator", "--listen", "0.0.0.0:0"], {});
+  expect(code).toBe(78);
+  expect(stderr).toMatch(/^error CONFIG_INVALID: The coordinator would listen on 0\.0\.0\.0 without a token/m);
+});
