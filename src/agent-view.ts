@@ -30,8 +30,6 @@ export interface AgentView {
 }
 
 const GPU_LOOK_MS = 60_000;
-/** A record is seen a moment before the reference that completes its model, and no change tells of that. */
-const LOOK_AGAIN_MS = 2_000;
 
 export function createAgentView({
   board,
@@ -88,10 +86,6 @@ export function createAgentView({
   const look = () => {
     reportOthers().catch((error: unknown) => log.debug({ err: error }, "Looking for other models failed"));
   };
-  const lookForOthers = () => {
-    look();
-    setTimeout(look, LOOK_AGAIN_MS).unref();
-  };
 
   const toBoard: KeepObserver = {
     onProgress({ spec, state, bytesDone, bytesTotal, rate, revision, error }) {
@@ -99,7 +93,7 @@ export function createAgentView({
       board.setModel(spec.id, { state: shown, bytesDone, bytesTotal, rate, revision, error: error?.toJSON() ?? null });
     },
     onNote: () => undefined,
-    onVolumeChange: lookForOthers,
+    onVolumeChange: look,
   };
 
   return {
@@ -138,7 +132,7 @@ export function createAgentView({
         workerType: workerType.id,
         state: board.current.state === "starting" ? "syncing" : board.current.state,
       });
-      lookForOthers();
+      look();
     },
     registering(started, onRefused) {
       registration = started;

@@ -35,6 +35,9 @@ export function select(context: SelectContext, catalog: Catalog): Promise<Select
   return selectFor(findWorkerType(catalog, context.config.workerType), context, catalog);
 }
 
+/** A plan without facts goes by the catalog, and fetching asks again with more patience. */
+const FACT_RETRIES = 1;
+
 /** The same for any worker type, of the catalog or made for one command. */
 export async function selectFor(
   type: WorkerType,
@@ -45,11 +48,15 @@ export async function selectFor(
   const candidates = variantsOf(type, catalog).filter(
     ({ minGpuMemoryGb }) => hardware.gpus.length > 0 || minGpuMemoryGb === 0,
   );
-  const facts = await collectFacts(candidates, sources, (variant, error) => {
-    if (sources.signal?.aborted) return;
-    const reason = error instanceof MusterError ? error.message : String(error);
-    log.warn(`Nothing is known beforehand of ${variant.location}; going by the catalog. ${reason}`);
-  });
+  const facts = await collectFacts(
+    candidates,
+    { ...sources, hub: { ...sources.hub, retries: FACT_RETRIES } },
+    (variant, error) => {
+      if (sources.signal?.aborted) return;
+      const reason = error instanceof MusterError ? error.message : String(error);
+      log.warn(`Nothing is known beforehand of ${variant.location}; going by the catalog. ${reason}`);
+    },
+  );
   sources.signal?.throwIfAborted();
   const { enableGpu, minGpuMemoryGb } = config;
   return selectModels({

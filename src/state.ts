@@ -37,13 +37,16 @@ export async function openState(configured: { stateDir: string | null; workerId:
     workerId,
     temporaryIdentity,
     async publish(httpPort) {
-      if (other) return;
+      // The first agent stays the one that `status` finds, unless this one takes its name over.
+      if (temporaryIdentity) return;
       const content: AgentFile = { pid: process.pid, process: await ownProcess(), httpPort, workerId };
       await writeFile(file, JSON.stringify(content));
       published = true;
     },
     async close() {
-      if (published) await rm(file, { force: true });
+      if (!published) return;
+      const found = await findAgent(folder);
+      if (found?.pid === process.pid) await rm(file, { force: true });
     },
   };
 }

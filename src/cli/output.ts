@@ -8,12 +8,12 @@ export function print(data: unknown, options: { json?: boolean }, text: () => st
 }
 
 /** A failure, on standard error: what happened and the next thing to do, or as JSON. */
-export function printError(error: unknown, options: { json?: boolean }): MusterError {
+export function printError(error: unknown, options: { json?: boolean; label?: "error" | "warning" }): MusterError {
   const failure = toMusterError(error);
   if (options.json) process.stderr.write(`${JSON.stringify({ error: failure.toJSON() })}\n`);
   else
     process.stderr.write(
-      `${paint("error", 31)} ${failure.code}: ${failure.message}\n${paint("hint", 36)} ${failure.hint}\n`,
+      `${options.label === "warning" ? paint("warning", 33) : paint("error", 31)} ${failure.code}: ${failure.message}\n${paint("hint", 36)} ${failure.hint}\n`,
     );
   if (failure.code === "INTERNAL" && failure.cause instanceof Error)
     process.stderr.write(`${redact(failure.cause.stack ?? "")}\n`);

@@ -2,12 +2,19 @@ import { runAgent } from "../agent.ts";
 import { EXIT, MusterError } from "../errors.ts";
 import { setup } from "./setup.ts";
 
+/** `timeout`, npm and terminals signal the process and its group: what comes twice at once is one signal. */
+const SAME_SIGNAL_MS = 100;
+
 /** `muster start [-- CMD…]`: the agent, until SIGTERM. A second signal ends at once with what is running; a third kills. */
 export async function start(engine: string[]): Promise<number> {
   const { config, log } = setup({ logTo: "stdout", logFile: true });
   const stop = new AbortController();
   let signals = 0;
+  let lastAt = Number.NEGATIVE_INFINITY;
   const onSignal = (name: NodeJS.Signals) => {
+    const repeated = performance.now() - lastAt < SAME_SIGNAL_MS;
+    lastAt = performance.now();
+    if (repeated) return;
     signals += 1;
     if (signals === 1) {
       log.info(`${name}: draining, at most ${config.drainTimeoutMs / 1000} s; once more to end at once`);

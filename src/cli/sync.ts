@@ -40,7 +40,8 @@ export async function sync(names: string[], options: GlobalOptions): Promise<num
   };
   print(data, options, () => summary(outcomes));
   for (const { spec, error } of outcomes) {
-    if (error && !options.json) printError(labelled(spec.id, spec.required, error), {});
+    if (error && !options.json)
+      printError(labelled(spec.id, spec.required, error), { label: spec.required ? "error" : "warning" });
   }
   const failed = outcomes
     .filter(({ spec, error }) => spec.required && error)

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { MusterError } from "../errors.ts";
 import type { Architecture, FileSpec, Variant, VariantFacts } from "../model.ts";
+import { hasBlob } from "../store/hub-cache.ts";
 import { type Layout, slug } from "../store/layout.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { chooseFiles } from "./choose-files.ts";
@@ -16,6 +17,9 @@ export interface ModelDescription {
   files: FileSpec[];
   architecture: Architecture | null;
 }
+
+/** Bytes; a larger one is not a configuration. */
+const LARGEST_CONFIG = 1 << 20;
 
 export interface DescribeContext {
   layout: Layout;
@@ -45,10 +49,7 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
   if (context.offline) throw offlineMissing(variant);
   const { commit, files } = await describeRepo(variant.location, variant.revision, context.hub, context.signal);
   const config = files.find(({ path }) => path === "config.json");
-  const text =
-    config && config.size < 1 << 20
-      ? await readRepoFile(variant.location, commit, config.path, context.hub, context.signal)
-      : null;
+  const text = config ? await readConfig(config, { repo: variant.location, commit }, context) : null;
   const description = { revision: commit, files, architecture: text === null ? null : readArchitecture(text) };
   context.described?.set(descriptionPath(variant, context.layout), description);
   // Only a convenience: on a read-only volume the source is simply asked again.
@@ -57,6 +58,18 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
     JSON.stringify({ formatVersion: 1, ...description }),
   ).catch(() => undefined);
   return description;
+}
+
+/** The text of a config.json: from the cache, where an interrupted fetch has left it, else from the hub. */
+async function readConfig(
+  config: FileSpec,
+  { repo, commit }: { repo: string; commit: string },
+  context: DescribeContext,
+): Promise<string | null> {
+  if (config.size > LARGEST_CONFIG) return null;
+  if (await hasBlob(context.layout.hub, repo, config))
+    return readFile(context.layout.hub.blob(repo, config.digest), "utf8");
+  return readRepoFile(repo, commit, config.path, context.hub, context.signal);
 }
 
 /** The source's last answer, from this process or the volume; null where there is none. */

@@ -6,7 +6,7 @@ const EVERY_MS = 3_000;
 
 /** Progress as log lines that begin with "Downloading", every few seconds for each model. */
 export function logProgress(log: Logger): SyncObserver {
-  const states = new Map<string, { state: string; loggedAt: number; startedBytes: number }>();
+  const states = new Map<string, { state: string; loggedAt: number }>();
   return {
     onProgress(progress) {
       const { spec, state } = progress;
@@ -14,12 +14,13 @@ export function logProgress(log: Logger): SyncObserver {
       const before = states.get(key);
       const now = performance.now();
       if (before?.state === state && (state !== "fetching" || now - before.loggedAt < EVERY_MS)) return;
-      states.set(key, { state, loggedAt: now, startedBytes: before?.startedBytes ?? progress.bytesDone });
+      states.set(key, { state, loggedAt: now });
       if (state === "fetching") log.info(progressLine(progress));
-      else if (state === "stored" && before?.state === "fetching")
-        log.info(`Downloaded ${nameOf(progress)}: ${bytes(progress.bytesTotal)}`);
-      else if (state === "stored" && before === undefined)
-        log.info(`${nameOf(progress)} is complete on the volume: ${bytes(progress.bytesTotal)}`);
+      else if (state === "stored") {
+        const name = nameOf(progress);
+        const what = before?.state === "fetching" ? `Downloaded ${name}` : `${name} is complete on the volume`;
+        log.info(`${what}: ${bytes(progress.bytesTotal)}`);
+      }
     },
     onNote: (spec, message) => log.warn({ model: spec.id }, message),
   };

@@ -13,6 +13,7 @@ const POLL_MS = 2_000;
 export async function watchVolume(layout: Layout, onChange: () => void, signal: AbortSignal): Promise<void> {
   let wake = new AbortController();
   let seen = await fingerprint(layout);
+  let changed = false;
   let watcher: ReturnType<typeof watch> | null = null;
   while (!signal.aborted) {
     try {
@@ -24,7 +25,9 @@ export async function watchVolume(layout: Layout, onChange: () => void, signal: 
     if (signal.aborted) break;
     wake = new AbortController();
     const now = await fingerprint(layout);
-    if (now !== seen) onChange();
+    // The reference that completes a model follows its record, and nothing tells of that: so a second look, one turn later.
+    if (now !== seen || changed) onChange();
+    changed = now !== seen;
     seen = now;
   }
   watcher?.close();

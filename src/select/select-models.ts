@@ -169,7 +169,7 @@ function gpuShortage({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type:
 }
 
 function gpuFailure(why: string): Failure {
-  const error = new MusterError("GPU_REQUIRED", `A GPU is required and none can be used: ${why}.`, {
+  const error = new MusterError("GPU_REQUIRED", `A GPU is required and none can be used: ${why.replace(/\.$/, "")}.`, {
     hint: "Start the container with --gpus all (muster doctor says what it sees), lower MIN_GPU_MEMORY_GB, or set ENABLE_GPU=auto to fall back to the CPU worker type.",
   });
   return { why, error, refused: [] };

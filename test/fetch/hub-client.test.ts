@@ -214,10 +214,7 @@ describe("a hub in trouble", () => {
   });
 
   it("that is not there is named, with what may stand in between", async () => {
-    const gone = await startServer(() => undefined);
-    const url = new URL(gone);
-    url.port = "1";
-    const error = await failure(ask("acme/odd", "main", { endpoint: url.origin, retries: 0 }));
+    const error = await failure(ask("acme/odd", "main", { endpoint: "http://127.0.0.1:1", retries: 0 }));
     expect(error).toMatchObject({ code: "HOST_UNREACHABLE", hint: expect.stringContaining("HTTPS_PROXY") });
     expect(error.message).toContain("127.0.0.1:1");
     const nameless = await failure(ask("acme/odd", "main", { endpoint: "http://no-such-host.invalid", retries: 0 }));
@@ -291,10 +288,8 @@ describe("a refusal", () => {
         .writeHead(418, { "x-error-message": `bad ${req.headers.authorization}` })
         .end(`bad ${req.headers.authorization}`);
     });
-    for (const repo of ["acme/tiny"]) {
-      const error = await failure(ask(repo, "main", { endpoint: mirror, token: TOKEN, retries: 0 }));
-      expect(error.code).toBe("RESPONSE_INVALID");
-    }
+    const error = await failure(ask("acme/tiny", "main", { endpoint: mirror, token: TOKEN, retries: 0 }));
+    expect(error.code).toBe("RESPONSE_INVALID");
     const refusing = await startServer((req, res) => {
       res.writeHead(403, { "x-error-message": `no ${req.headers.authorization}` }).end();
     });
