@@ -1,4 +1,4 @@
-import { bytes, timeLeft } from "../fetch/progress-log.ts";
+import { bytes, logNotes, timeLeft } from "../fetch/progress-log.ts";
 import type { SyncObserver, SyncProgress } from "../fetch/sync-models.ts";
 import type { Logger } from "../log.ts";
 
@@ -8,6 +8,7 @@ const BAR_WIDTH = 24;
 /** One line per model with bar, rate and time left, redrawn in place on a terminal. */
 export function drawProgress(terminal: NodeJS.WriteStream, log: Logger): SyncObserver & { close(): void } {
   const models = new Map<string, SyncProgress>();
+  const tell = logNotes(log);
   let drawnLines = 0;
   const draw = () => {
     const lines = [...models.values()].map((progress) => line(progress).slice(0, terminal.columns || 80));
@@ -18,11 +19,11 @@ export function drawProgress(terminal: NodeJS.WriteStream, log: Logger): SyncObs
   const timer = setInterval(draw, EVERY_MS);
   return {
     onProgress: (progress) => models.set(progress.spec.id, { ...progress }),
-    onNote(spec, message) {
+    onNote(...note) {
       // Above the bars, which are drawn anew below.
       if (drawnLines > 0) terminal.write(`\u001b[${drawnLines}A\u001b[0J`);
       drawnLines = 0;
-      log.warn({ model: spec.id }, message);
+      tell(...note);
     },
     close() {
       clearInterval(timer);

@@ -52,7 +52,11 @@ export function keepModels(
         : null;
       // Waking up to find the same is no news.
       if (error && !signal.aborted && error.message !== said) {
-        observer.onNote(spec, `${error.message} ${error.hint} Trying again in ${Math.round((pause ?? 0) / 1000)} s`);
+        observer.onNote(
+          spec,
+          `${error.message} ${error.hint} Trying again in ${Math.round((pause ?? 0) / 1000)} s`,
+          "warn",
+        );
       }
       said = error?.message ?? "";
       await pauseUntil(pause, AbortSignal.any([signal, woken.signal]));

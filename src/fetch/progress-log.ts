@@ -3,6 +3,8 @@ import type { KeepObserver } from "./keep-models.ts";
 import type { SyncObserver, SyncProgress } from "./sync-models.ts";
 
 const EVERY_MS = 3_000;
+const REPEAT_MS = 10_000;
+const DELAY = / Trying again in [\d.]+ s$/;
 
 /** Progress as log lines that begin with "Downloading", every few seconds for each model. */
 export function logProgress(log: Logger): SyncObserver {
@@ -22,7 +24,22 @@ export function logProgress(log: Logger): SyncObserver {
         log.info(`${what}: ${bytes(progress.bytesTotal)}`);
       }
     },
-    onNote: (spec, message) => log.warn({ model: spec.id }, message),
+    onNote: logNotes(log),
+  };
+}
+
+/**
+ * Notes as log lines. Many connections meet the same trouble at once: what was just said of a model is not said again for
+ * a while (but for those who ask for LOG_LEVEL=debug).
+ */
+export function logNotes(log: Logger): SyncObserver["onNote"] {
+  const said = new Map<string, number>();
+  return (spec, message, level) => {
+    const key = `${spec.id} ${message.replace(DELAY, "")}`;
+    const now = performance.now();
+    const repeats = now - (said.get(key) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS;
+    if (!repeats) said.set(key, now);
+    log[repeats ? "debug" : level]({ model: spec.id }, message);
   };
 }
 
@@ -32,8 +49,8 @@ export function observeAll(...observers: KeepObserver[]): KeepObserver {
     onProgress: (progress) => {
       for (const observer of observers) observer.onProgress(progress);
     },
-    onNote: (spec, message) => {
-      for (const observer of observers) observer.onNote(spec, message);
+    onNote: (...note) => {
+      for (const observer of observers) observer.onNote(...note);
     },
     onVolumeChange: () => {
       for (const observer of observers) observer.onVolumeChange();

@@ -9,6 +9,7 @@ import { chooseFiles } from "./choose-files.ts";
 import { type DescribeContext, describe, offlineMissing, unsupported } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import { resolveUrl, subjectOf } from "./hub-client.ts";
+import type { NoteLevel } from "./transfer/job.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
 export interface SyncContext extends DescribeContext {
@@ -20,7 +21,7 @@ export interface SyncContext extends DescribeContext {
 export interface ModelProgress {
   onPlan(total: { bytes: number; presentBytes: number; files: number; revision: string }): void;
   onBytes(count: number): void;
-  onNote(message: string): void;
+  onNote(message: string, level: NoteLevel): void;
 }
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
@@ -34,7 +35,7 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
     what: name,
     signal: context.signal,
     onWait: ({ host, since }) =>
-      progress.onNote(`Waiting for ${host}, which has been fetching ${variant.location} since ${since}`),
+      progress.onNote(`Waiting for ${host}, which has been fetching ${variant.location} since ${since}`, "info"),
   }).catch((error: unknown) => {
     throw volumeError(error, context.volume);
   });
@@ -124,7 +125,7 @@ async function fetchFiles(missing: readonly FileSpec[], work: FetchWork): Promis
   const repo = spec.variant.location;
   const subject = subjectOf(repo, context.hub);
   await prepareRepo(context.layout.hub, repo);
-  const reservation = await context.disk.reserve(work.folder, work.needBytes, repo);
+  const reservation = await context.disk.reserve(context.layout.hub.root, work.needBytes, repo);
   const local = new AbortController();
   const signal = context.signal ? AbortSignal.any([context.signal, local.signal]) : local.signal;
   try {

@@ -2,6 +2,7 @@ import { type MusterError, toMusterError } from "../errors.ts";
 import type { ModelSpec, StoredModel } from "../model.ts";
 import { RateMeter } from "./rate-meter.ts";
 import { type SyncContext, syncModel } from "./sync-model.ts";
+import type { NoteLevel } from "./transfer/job.ts";
 
 /** How far a model is; told whenever it changes, and a few times a second while bytes come in. */
 export interface SyncProgress {
@@ -26,7 +27,7 @@ export interface SyncOutcome {
 export interface SyncObserver {
   onProgress(progress: SyncProgress): void;
   /** A retry, a wait, a resume: for the log. */
-  onNote(spec: ModelSpec, message: string): void;
+  onNote(spec: ModelSpec, message: string, level: NoteLevel): void;
 }
 
 /** Makes the models complete on the volume, side by side. Never throws for a model: its outcome says what went wrong. */
@@ -61,7 +62,7 @@ async function syncOne(spec: ModelSpec, context: SyncContext, observer: SyncObse
         fetchedBytes += Math.max(0, count);
         tell({ bytesDone: progress.bytesDone + count, rate: meter.rate() });
       },
-      onNote: (message) => observer.onNote(spec, message),
+      onNote: (message, level) => observer.onNote(spec, message, level),
     });
     tell({ state: "stored", bytesTotal: stored.bytes, bytesDone: stored.bytes, rate: 0, revision: stored.revision });
     return { spec, stored, fetchedBytes, error: null };

@@ -8,7 +8,7 @@ import { contiguousPrefix, missingRanges, type Range, totalBytes } from "../../s
 import { volumeError } from "../../store/volume-error.ts";
 import { FileDigest } from "./digest.ts";
 import { fetchRange } from "./fetch-range.ts";
-import type { LaneOptions, TransferJob } from "./job.ts";
+import type { LaneOptions, NoteLevel, TransferJob } from "./job.ts";
 import type { RangeSource } from "./open-range.ts";
 import type { Semaphore } from "./semaphore.ts";
 
@@ -24,7 +24,7 @@ export interface FetchContext {
   connections: Semaphore;
   signal: AbortSignal;
   onBytes: (count: number) => void;
-  onNote: (message: string) => void;
+  onNote: (message: string, level?: NoteLevel) => void;
 }
 
 type FetchJob = Extract<TransferJob, { kind: "fetch" }>;
@@ -39,7 +39,7 @@ export async function fetchFile(job: FetchJob, context: FetchContext): Promise<v
   }
   try {
     const resumed = totalBytes(partial.done);
-    if (resumed > 0) context.onNote(`Resuming ${job.name}: ${resumed} of ${job.size} bytes are there`);
+    if (resumed > 0) context.onNote(`Resuming ${job.name}: ${resumed} of ${job.size} bytes are there`, "info");
     for (let attempt = 1; ; attempt += 1) {
       const found = await fetchAndDigest(job, partial, context);
       if (found === job.digest.hex) break;

@@ -20,6 +20,9 @@ export type TransferJob =
     }
   | { kind: "digest"; path: string; size: number; digest: Digest };
 
+/** Trouble that is dealt with is a warning; the rest is good to know. */
+export type NoteLevel = "info" | "warn";
+
 export interface LaneOptions {
   connections: number;
   stallTimeoutMs: number;
@@ -31,6 +34,6 @@ export type ToLane = { type: "start"; id: number; job: TransferJob } | { type: "
 export type FromLane =
   /** Bytes that came in (negative when a file had to start over). */
   | { type: "progress"; id: number; bytes: number }
-  | { type: "note"; id: number; message: string }
+  | { type: "note"; id: number; message: string; level: NoteLevel }
   | { type: "done"; id: number; matches: boolean }
   | { type: "failed"; id: number; error: ErrorData };

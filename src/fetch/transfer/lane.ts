@@ -45,7 +45,7 @@ async function run(id: number, job: TransferJob): Promise<void> {
       onBytes: (count) => {
         pending += count;
       },
-      onNote: (message) => send({ type: "note", id, message }),
+      onNote: (message, level = "warn") => send({ type: "note", id, message, level }),
     };
     const matches = await files.run(() => perform(job, context));
     flush();

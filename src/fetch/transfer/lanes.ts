@@ -1,12 +1,12 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { MusterError } from "../../errors.ts";
-import type { FromLane, LaneOptions, ToLane, TransferJob } from "./job.ts";
+import type { FromLane, LaneOptions, NoteLevel, ToLane, TransferJob } from "./job.ts";
 
 export interface TransferCallbacks {
   signal?: AbortSignal;
   onBytes?: (count: number) => void;
-  onNote?: (message: string) => void;
+  onNote?: (message: string, level: NoteLevel) => void;
 }
 
 interface Pending {
@@ -96,7 +96,7 @@ function receive(lane: Lane, message: FromLane): void {
       pending.callbacks.onBytes?.(message.bytes);
       break;
     case "note":
-      pending.callbacks.onNote?.(message.message);
+      pending.callbacks.onNote?.(message.message, message.level);
       break;
     case "done":
       lane.jobs.delete(message.id);
