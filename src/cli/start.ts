@@ -12,9 +12,8 @@ export async function start(engine: string[]): Promise<number> {
   let signals = 0;
   let lastAt = Number.NEGATIVE_INFINITY;
   const onSignal = (name: NodeJS.Signals) => {
-    const repeated = performance.now() - lastAt < SAME_SIGNAL_MS;
+    if (performance.now() - lastAt < SAME_SIGNAL_MS) return;
     lastAt = performance.now();
-    if (repeated) return;
     signals += 1;
     if (signals === 1) {
       log.info(`${name}: draining, at most ${config.drainTimeoutMs / 1000} s; once more to end at once`);
