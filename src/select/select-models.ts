@@ -73,43 +73,76 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
   const required = wanted.filter(({ optional }) => !optional);
   const optional = wanted.filter((reference) => reference.optional);
   const refused: Refusal[] = [];
-  const taken = placeAll(input, required, { gpus, reserved: new Map(), refused });
+  let taken = placeAll(input, required, startRoom(gpus, refused));
   if (!taken) return fitFailure(type, required, refused);
-  const models = [...taken.models];
+  const kept = [...required];
   const notices: string[] = [];
-  let reserved = taken.reserved;
   for (const reference of optional) {
-    const extra = placeAll(input, [reference], { gpus, reserved, refused });
-    if (extra) {
-      models.push(...extra.models);
-      reserved = extra.reserved;
+    // Placed anew together: a smaller variant of one before it may make room.
+    const together = placeAll(input, [...kept, reference], startRoom(gpus, refused));
+    if (together) {
+      taken = together;
+      kept.push(reference);
     } else {
-      const last = refused.findLast(({ model }) => model === reference.model.id);
+      const last = dedupe(refused).findLast(({ model }) => model === reference.model.id);
       notices.push(`Optional model ${reference.model.id} is left out: ${last?.reason ?? "it does not fit"}`);
     }
   }
+  return { workerType: type, models: taken.models, refused: leftOut(kept, taken.models, dedupe(refused)), notices };
+}
+
+/** Why each variant that was not taken was not; one that only had to make room for others was never refused by itself. */
+function leftOut(kept: ModelReference[], models: ModelSpec[], refused: Refusal[]): Refusal[] {
+  const isTaken = ({ model, variant }: Pick<Refusal, "model" | "variant">) =>
+    models.some((spec) => spec.id === model && spec.variant.id === variant);
+  const gaveWay = kept.flatMap((reference) => {
+    const { id, variants } = reference.model;
+    const better = variants.slice(
+      0,
+      variants.findIndex((variant) => isTaken({ model: id, variant: variant.id })),
+    );
+    return better
+      .filter((variant) => !refused.some((each) => each.model === id && each.variant === variant.id))
+      .map((variant) => refusal(reference, variant, GAVE_WAY));
+  });
   // Backtracking may have refused a variant beside a larger one and taken it beside a smaller one.
-  const leftOut = dedupe(refused).filter(
-    ({ model, variant }) => !models.some((spec) => spec.id === model && spec.variant.id === variant),
-  );
-  return { workerType: type, models, refused: leftOut, notices };
+  return [...refused.filter((each) => !isTaken(each)), ...gaveWay];
+}
+
+const GAVE_WAY: Misfit = {
+  ok: false,
+  reason: "would leave no room for the other models",
+  needBytes: null,
+  haveBytes: null,
+  largestContext: null,
+};
+
+/** Placements tried for one set of models. A catalog with very many variants ends with fewer models, not with a hang. */
+const MOST_ATTEMPTS = 5_000;
+
+function startRoom(gpus: number[], refused: Refusal[]): Room {
+  return { gpus, reserved: new Map(), refused, attempts: { left: MOST_ATTEMPTS } };
+}
+
+interface Placed {
+  models: ModelSpec[];
+  reserved: Reserved;
 }
 
 interface Room {
   gpus: number[];
   reserved: Reserved;
   refused: Refusal[];
+  attempts: { left: number };
 }
 
 /** Depth first over the variants, best first, so that an earlier model gives way to let a later one in. */
-function placeAll(
-  input: SelectInput,
-  references: ModelReference[],
-  room: Room,
-): { models: ModelSpec[]; reserved: Reserved } | null {
+function placeAll(input: SelectInput, references: ModelReference[], room: Room): Placed | null {
   const [reference, ...rest] = references;
   if (!reference) return { models: [], reserved: room.reserved };
   for (const variant of reference.model.variants) {
+    room.attempts.left -= 1;
+    if (room.attempts.left < 0) return null;
     const placement = place({
       variant,
       facts: input.factsOf(variant),
@@ -210,11 +243,13 @@ function holds(when: Condition, hardware: Hardware, gpus: number[]): boolean {
   );
 }
 
-/** Backtracking meets the same misfit many times; the first word on each variant is kept. */
+/** Backtracking meets a variant's misfit many times; the one that came closest is kept. */
 function dedupe(refused: Refusal[]): Refusal[] {
-  const seen = new Set<string>();
-  return refused.filter(({ model, variant }) => {
-    const key = JSON.stringify([model, variant]);
-    return !seen.has(key) && seen.add(key);
-  });
+  const closest = new Map<string, Refusal>();
+  for (const each of refused) {
+    const key = JSON.stringify([each.model, each.variant]);
+    const before = closest.get(key);
+    if (!before || (each.haveBytes ?? 0) > (before.haveBytes ?? 0)) closest.set(key, each);
+  }
+  return [...closest.values()];
 }

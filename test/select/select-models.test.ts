@@ -147,7 +147,8 @@ describe("several models", () => {
     const later = model("later", [variant("large", 10), variant("small", 3)]);
     const selection = choose({ workerType: workerType([wants(chat), wants(later)]), hardware: machine([gpu(24)]) });
     expect(chosen(selection)).toEqual(["chat gptq 8192 on 0", "later large 8192 on 0"]);
-    expect(selection.refused.map(({ variant: id }) => id)).toEqual(["small"]);
+    expect(selection.refused.map(({ variant: id }) => id)).toEqual(["small", "fp16"]);
+    expect(selection.refused[1]?.reason).toBe("would leave no room for the other models");
     const impossible = model("impossible", [variant("huge", 100)]);
     const { notices } = choose({
       workerType: workerType([wants(chat), wants(impossible)], { fallback: "cpu-worker" }),
@@ -159,8 +160,8 @@ describe("several models", () => {
 
   it("an optional one is left out, and that is said", () => {
     const type = workerType([wants(second, { optional: true }), wants(chat)]);
-    const selection = choose({ workerType: type, hardware: machine([gpu(20)]) });
-    expect(chosen(selection)).toEqual(["chat fp16 8192 on 0"]);
+    const selection = choose({ workerType: type, hardware: machine([gpu(12)]) });
+    expect(chosen(selection)).toEqual(["chat gptq 8192 on 0"]);
     expect(selection.notices).toEqual([expect.stringMatching(/^Optional model second is left out: needs 6\.5 GiB/)]);
     expect(selection.models[0]?.required).toBe(true);
     const roomy = choose({ workerType: type, hardware: machine([gpu(27)]) });
@@ -169,6 +170,23 @@ describe("several models", () => {
       ["second", false],
     ]);
     expect(roomy.notices).toEqual([]);
+  });
+
+  it("an optional one is let in by a smaller variant of another, before it is left out", () => {
+    const type = workerType([wants(second, { optional: true }), wants(chat)]);
+    const selection = choose({ workerType: type, hardware: machine([gpu(20)]) });
+    expect(chosen(selection)).toEqual(["chat gptq 8192 on 0", "second second 8192 on 0"]);
+    expect(selection.notices).toEqual([]);
+  });
+
+  it("a catalog of very many variants ends soon, with fewer models", () => {
+    const many = Array.from({ length: 12 }, (_, index) =>
+      model(`m${index}`, [variant("a", 1), variant("b", 1), variant("c", 1)]),
+    );
+    const type = workerType(many.map((each) => wants(each, { optional: true })));
+    const selection = choose({ workerType: type, hardware: machine([gpu(24)]) });
+    expect(selection.models.length).toBeGreaterThan(3);
+    expect(selection.models.length + selection.notices.length).toBe(12);
   });
 
   it("Ollama shares what an engine that keeps its memory left", () => {
