@@ -20,7 +20,12 @@ export function createLogger(options: LogOptions): Logger {
   const problem =
     options.file && openLogFile(options.file.path, (file) => streams.push(lineStream(file, options.format)));
   const logger = pino(
-    { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
     multistream(streams.map((entry) => ({ ...entry, level: "trace" }))),
   );
   if (problem && options.file?.required)
@@ -56,13 +61,11 @@ function lineStream(target: { write(line: string): unknown }, format: "text" | "
   };
 }
 
-const NAMES: Record<number, string> = { 10: "TRACE", 20: "DEBUG", 30: "INFO ", 40: "WARN ", 50: "ERROR", 60: "FATAL" };
-
 /** `2026-11-21T05:45:22.123Z INFO  message key=value …` from the fields of one of pino's lines. */
 function textLine({ time, level, msg, err, ...rest }: Record<string, unknown>): string {
   const fields = Object.entries(rest).map(
     ([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
   );
   const stack = err ? `\n${String((err as { stack?: unknown }).stack ?? JSON.stringify(err))}` : "";
-  return `${time} ${NAMES[level as number] ?? level} ${msg ?? ""}${fields.join("")}${stack}\n`;
+  return `${time} ${String(level).toUpperCase().padEnd(5)} ${msg ?? ""}${fields.join("")}${stack}\n`;
 }

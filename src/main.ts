@@ -38,6 +38,7 @@ function command<Arguments extends unknown[]>(definition: Command, run: (...args
 }
 
 const json = ["--json", "print JSON on standard output"] as const;
+const jsonLog = ["--json", "log in JSON, a line an event"] as const;
 
 command(
   program
@@ -46,12 +47,13 @@ command(
       "run the worker: detect, select, fetch, register, serve; with a command after --, supervise it as the engine",
     )
     .argument("[engine...]", "engine to supervise, after --: ollama serve, vllm serve …")
+    .option(...jsonLog)
     .passThroughOptions()
     .addHelpText(
       "after",
       "\nExamples:\n  WORKER_TYPE=embedding muster start\n  WORKER_TYPE=gpu-worker muster start -- ollama serve",
     ),
-  async (engine: string[]) => (await import("./cli/start.ts")).start(engine),
+  async (engine: string[], options) => (await import("./cli/start.ts")).start(engine, options as { json?: boolean }),
 );
 
 command(
@@ -113,12 +115,13 @@ command(
   program
     .command("coordinator")
     .description("run the reference coordinator (in memory)")
+    .option(...jsonLog)
     .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
     .addHelpText(
       "after",
       "\nCOORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE is the token workers and clients need; without one only loopback is served.",
     ),
-  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as { listen: string }),
+  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as { json?: boolean; listen: string }),
 );
 
 try {

@@ -32,15 +32,15 @@ it("json: a line is an object", async () => {
   const { lines } = await logged({ format: "json" });
   const [first, second, third] = lines.slice(0, 3).map((line) => JSON.parse(line) as Record<string, unknown>);
   expect(first).toEqual({
-    level: 30,
+    level: "info",
     time: expect.stringMatching(TIME),
     msg: "Downloading",
     model: "acme/tiny",
     bytes: 91_234_567,
     deep: { a: 1 },
   });
-  expect(second).toMatchObject({ level: 40, msg: "token [redacted] [redacted]", url: "https://[redacted]@host" });
-  expect(third).toMatchObject({ level: 50, err: { code: "STALLED", hint: "wait" } });
+  expect(second).toMatchObject({ level: "warn", msg: "token [redacted] [redacted]", url: "https://[redacted]@host" });
+  expect(third).toMatchObject({ level: "error", err: { code: "STALLED", hint: "wait" } });
 });
 
 it.each(["text", "json"] as const)("%s: no secret comes out, and no number is spoiled", async (format) => {

@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { startCoordinator } from "../coordinator/coordinator.ts";
 import { EXIT, MusterError } from "../errors.ts";
-import { setup } from "./setup.ts";
+import { type GlobalOptions, setup } from "./setup.ts";
 
 /** `muster coordinator`: the reference coordinator, in memory, until SIGTERM. */
-export async function coordinator(options: { listen: string }): Promise<number> {
-  const { config, log } = setup({ logTo: "stdout", logFile: false });
+export async function coordinator(options: GlobalOptions & { listen: string }): Promise<number> {
+  const { config, log } = setup({ logTo: "stdout", logFile: false, jsonLog: options.json });
   const { hostname, port } = parseListen(options.listen);
   const server = await startCoordinator({
     host: hostname,

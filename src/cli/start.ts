@@ -1,13 +1,13 @@
 import { runAgent } from "../agent.ts";
 import { EXIT, MusterError } from "../errors.ts";
-import { setup } from "./setup.ts";
+import { type GlobalOptions, setup } from "./setup.ts";
 
 /** `timeout`, npm and terminals signal the process and its group: what comes twice at once is one signal. */
 const SAME_SIGNAL_MS = 100;
 
 /** `muster start [-- CMD…]`: the agent, until SIGTERM. A second signal ends at once with what is running; a third kills. */
-export async function start(engine: string[]): Promise<number> {
-  const { config, log } = setup({ logTo: "stdout", logFile: true });
+export async function start(engine: string[], options: GlobalOptions): Promise<number> {
+  const { config, log } = setup({ logTo: "stdout", logFile: true, jsonLog: options.json });
   const stop = new AbortController();
   let signals = 0;
   let lastAt = Number.NEGATIVE_INFINITY;
