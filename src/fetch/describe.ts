@@ -136,7 +136,7 @@ export function unsupported(variant: Variant): MusterError {
     {
       hint:
         variant.source === "ollama"
-          ? `Run \`ollama pull ${variant.location}\` with the same OLLAMA_MODELS for now.`
+          ? `Run \`ollama pull ${variant.location}\` beside this worker; muster does not keep Ollama models itself yet.`
           : "Use a huggingface variant of the model.",
     },
   );

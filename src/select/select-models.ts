@@ -2,7 +2,8 @@ import { MusterError } from "../errors.ts";
 import type { Hardware } from "../hardware.ts";
 import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
 import type { Condition } from "./catalog-schema.ts";
-import { type Misfit, type Placement, place, type Reserved, totalBytes } from "./placement.ts";
+import { type Placement, place, type Reserved, totalBytes } from "./placement.ts";
+import { dedupe, leftOut, type Refusal, refusal } from "./refusals.ts";
 import type { Catalog, ModelReference, WorkerType } from "./worker-types.ts";
 
 export interface SelectInput {
@@ -14,17 +15,6 @@ export interface SelectInput {
   minGpuMemoryGb: number | null;
   /** What is known of a variant beforehand; null where nothing is. */
   factsOf: (variant: Variant) => VariantFacts | null;
-}
-
-/** A variant (or a whole model) that was not taken. */
-export interface Refusal {
-  model: string;
-  variant: string | null;
-  required: boolean;
-  reason: string;
-  needBytes: number | null;
-  haveBytes: number | null;
-  largestContext: number | null;
 }
 
 export interface Selection {
@@ -91,32 +81,6 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
   return { workerType: type, models: taken.models, refused: leftOut(kept, taken.models, dedupe(refused)), notices };
 }
 
-/** Why each variant that was not taken was not; one that only had to make room for others was never refused by itself. */
-function leftOut(kept: ModelReference[], models: ModelSpec[], refused: Refusal[]): Refusal[] {
-  const isTaken = ({ model, variant }: Pick<Refusal, "model" | "variant">) =>
-    models.some((spec) => spec.id === model && spec.variant.id === variant);
-  const gaveWay = kept.flatMap((reference) => {
-    const { id, variants } = reference.model;
-    const better = variants.slice(
-      0,
-      variants.findIndex((variant) => isTaken({ model: id, variant: variant.id })),
-    );
-    return better
-      .filter((variant) => !refused.some((each) => each.model === id && each.variant === variant.id))
-      .map((variant) => refusal(reference, variant, GAVE_WAY));
-  });
-  // Backtracking may have refused a variant beside a larger one and taken it beside a smaller one.
-  return [...refused.filter((each) => !isTaken(each)), ...gaveWay];
-}
-
-const GAVE_WAY: Misfit = {
-  ok: false,
-  reason: "would leave no room for the other models",
-  needBytes: null,
-  haveBytes: null,
-  largestContext: null,
-};
-
 /** Placements tried for one set of models. A catalog with very many variants ends with fewer models, not with a hang. */
 const MOST_ATTEMPTS = 5_000;
 
@@ -179,15 +143,6 @@ function toSpec(reference: ModelReference, variant: Variant, placement: Placemen
   };
 }
 
-function refusal(
-  reference: ModelReference,
-  variant: Variant,
-  { reason, needBytes, haveBytes, largestContext }: Misfit,
-): Refusal {
-  const base = { model: reference.model.id, variant: variant.id, required: !reference.optional };
-  return { ...base, reason, needBytes, haveBytes, largestContext };
-}
-
 function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
   if (type.gpu === "none" || enableGpu === "false") return [];
   const floor = (minGpuMemoryGb ?? type.minGpuMemoryGb) * 1e9;
@@ -241,15 +196,4 @@ function holds(when: Condition, hardware: Hardware, gpus: number[]): boolean {
     hardware.memory.totalBytes >= (when.minMemoryGb ?? 0) * 1e9 &&
     (when.gpu === undefined || when.gpu === gpus.length > 0)
   );
-}
-
-/** Backtracking meets a variant's misfit many times; the one that came closest is kept. */
-function dedupe(refused: Refusal[]): Refusal[] {
-  const closest = new Map<string, Refusal>();
-  for (const each of refused) {
-    const key = JSON.stringify([each.model, each.variant]);
-    const before = closest.get(key);
-    if (!before || (each.haveBytes ?? 0) > (before.haveBytes ?? 0)) closest.set(key, each);
-  }
-  return [...closest.values()];
 }

@@ -11,23 +11,9 @@ import {
   splitProblem,
   VLLM_SHARE,
 } from "../../src/select/fit.ts";
+import { SHAPE } from "./machine.ts";
 
-const shape = (change: Partial<Architecture>): Architecture => ({
-  attentionLayers: 32,
-  windowedLayers: 0,
-  window: 0,
-  heads: 32,
-  kvHeads: 8,
-  headDim: 128,
-  hiddenSize: 4096,
-  kvBytes: 2,
-  latentDim: null,
-  maxContext: 32768,
-  intermediateSize: 14336,
-  quantizationGroup: null,
-  dtype: "bfloat16",
-  ...change,
-});
+const shape = (change: Partial<Architecture>): Architecture => ({ ...SHAPE, ...change });
 
 const mistral = shape({});
 const qwen72b = shape({
