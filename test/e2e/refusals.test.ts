@@ -17,7 +17,7 @@ test.concurrent("a start that is impossible is told once, with what to do", asyn
   );
   const json = await runMuster(["start"], { ...here.env, LOG_FORMAT: "json" });
   expect(json.code).toBe(78);
-  expect(JSON.parse(json.stdout)).toMatchObject({ level: 60, code: "WORKER_TYPE_UNKNOWN" });
+  expect(JSON.parse(json.stdout)).toMatchObject({ level: "fatal", code: "WORKER_TYPE_UNKNOWN" });
 });
 
 test.concurrent("a port that is taken", async ({ expect }) => {
