@@ -273,6 +273,8 @@ test("drain and bye reach the coordinator, which forgets the worker; the socket 
   await using real = await coordinator();
   await using other = startWorker(real.wsUrl);
   await until("it is listed", () => real.workers()[0]?.connected);
+  // As the agent does it: the beats say so too, and the first may come after the drain.
+  other.board.update({ state: "draining" });
   other.registration.drain("SIGTERM");
   await until("it drains", () => real.workers()[0]?.state === "draining");
   await other.registration.bye("drained");
