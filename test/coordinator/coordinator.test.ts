@@ -58,6 +58,16 @@ test("hello is welcomed with the terms, beats are acknowledged at once, models a
   expect(peer.workers()[0]?.models[0]).not.toHaveProperty("t");
 });
 
+test("a drain is taken from its own frame, before any beat says so", async () => {
+  await using peer = await coordinator();
+  using worker = await openRawWorker(peer.wsUrl);
+  worker.send(hello());
+  worker.send(beat(1));
+  worker.send({ t: "drain", reason: "SIGTERM" });
+  await until("it drains", () => peer.workers()[0]?.state === "draining");
+  expect(peer.workers()[0]).toMatchObject({ connected: true, beats: 1 });
+});
+
 test("an upgrade needs the worker token and the subprotocol", async () => {
   await using peer = await coordinator({ workerToken: "worker-token", clientToken: "client-token" });
   for (const authorization of [undefined, "Bearer client-token", "Bearer worker-token2", "Basic worker-token", "x"]) {
