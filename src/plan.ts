@@ -50,7 +50,7 @@ export async function selectFor(
   );
   const facts = await collectFacts(
     candidates,
-    { ...sources, hub: { ...sources.hub, retries: FACT_RETRIES } },
+    { ...sources, ask: { ...sources.ask, retries: FACT_RETRIES } },
     (variant, error) => {
       if (sources.signal?.aborted) return;
       const reason = error instanceof MusterError ? error.message : String(error);

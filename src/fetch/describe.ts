@@ -1,29 +1,20 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { MusterError } from "../errors.ts";
-import type { Architecture, FileSpec, Variant, VariantFacts } from "../model.ts";
-import { hasBlob } from "../store/hub-cache.ts";
+import type { Architecture, FileSpec, Source, Variant, VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";
+import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
+import type { AskOptions } from "./ask.ts";
 import { chooseFiles } from "./choose-files.ts";
-import { describeRepo, type HubOptions, readRepoFile } from "./hub-client.ts";
-import { readArchitecture } from "./read-architecture.ts";
-
-/** What a source says of a model, without its weights. */
-export interface ModelDescription {
-  /** What the revision stood for. */
-  revision: string;
-  /** All files of the source; {@link chooseFiles} takes from them. */
-  files: FileSpec[];
-  architecture: Architecture | null;
-}
-
-/** Bytes; a larger one is not a configuration. */
-const LARGEST_CONFIG = 1 << 20;
+import type { ModelDescription, Origin } from "./origin.ts";
+import { tryOrigins } from "./try-origins.ts";
 
 export interface DescribeContext {
   layout: Layout;
-  hub: HubOptions;
+  /** Where models of a source come from, in order of preference. */
+  origins: Record<Source, readonly Origin[]>;
+  ask: Omit<AskOptions, "signal">;
   offline: boolean;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
@@ -41,16 +32,23 @@ const descriptionSchema = z.object({
     }),
   ),
   architecture: z.custom<Architecture>((value) => typeof value === "object").nullable(),
+  manifest: z.string().nullable().default(null),
 });
 
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
-  if (variant.source !== "huggingface") throw unsupported(variant);
+  const store = storeOf(context.layout, variant.source);
+  if (!store) throw unsupported(variant);
   if (context.offline) throw offlineMissing(variant);
-  const { commit, files } = await describeRepo(variant.location, variant.revision, context.hub, context.signal);
-  const config = files.find(({ path }) => path === "config.json");
-  const text = config ? await readConfig(config, { repo: variant.location, commit }, context) : null;
-  const description = { revision: commit, files, architecture: text === null ? null : readArchitecture(text) };
+  const readStored = async (file: FileSpec, revision = "") => {
+    const model = { location: variant.location, requestedRevision: variant.revision, revision };
+    const text = await readFile(store.blob(model, file), "utf8").catch(() => null);
+    return text !== null && Buffer.byteLength(text) === file.size ? text : null;
+  };
+  const options = { ...context.ask, signal: context.signal, readStored };
+  const description = await tryOrigins(context.origins[variant.source], (origin) => origin.describe(variant, options), {
+    signal: context.signal,
+  });
   context.described?.set(descriptionPath(variant, context.layout), description);
   // Only a convenience: on a read-only volume the source is simply asked again.
   await writeFileDurably(
@@ -58,18 +56,6 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
     JSON.stringify({ formatVersion: 1, ...description }),
   ).catch(() => undefined);
   return description;
-}
-
-/** The text of a config.json: from the cache, where an interrupted fetch has left it, else from the hub. */
-async function readConfig(
-  config: FileSpec,
-  { repo, commit }: { repo: string; commit: string },
-  context: DescribeContext,
-): Promise<string | null> {
-  if (config.size > LARGEST_CONFIG) return null;
-  if (await hasBlob(context.layout.hub, repo, config))
-    return readFile(context.layout.hub.blob(repo, config.digest), "utf8");
-  return readRepoFile(repo, commit, config.path, context.hub, context.signal);
 }
 
 /** The source's last answer, from this process or the volume; null where there is none. */
@@ -109,7 +95,7 @@ export async function collectFacts(
     variants.map(async (variant) => {
       try {
         const known = await knownDescription(variant, context);
-        if (!known && variant.source !== "huggingface") return;
+        if (!known && !storeOf(context.layout, variant.source)) return;
         facts.set(variant, toFacts(variant, known ?? (await describe(variant, context))));
       } catch (error) {
         onFailure(variant, error);

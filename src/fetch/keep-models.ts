@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ModelSpec } from "../model.ts";
 import { fullJitter } from "../retry.ts";
-import { isTransient, type SyncContext } from "./sync-model.ts";
+import type { SyncContext } from "./sync-context.ts";
+import { isTransient } from "./sync-model.ts";
 import { type SyncObserver, syncModels } from "./sync-models.ts";
 import { watchVolume } from "./watch-volume.ts";
 

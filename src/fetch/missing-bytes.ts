@@ -1,10 +1,11 @@
 import type { FileSpec, Variant } from "../model.ts";
-import { hasBlob } from "../store/hub-cache.ts";
+import { hasSize } from "../store/has-size.ts";
 import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
+import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { chooseFiles } from "./choose-files.ts";
 import { knownDescription } from "./describe.ts";
-import type { SyncContext } from "./sync-model.ts";
+import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
   state: "stored" | "partial" | "missing";
@@ -21,15 +22,16 @@ export async function missingBytes(
 ): Promise<ModelAmounts> {
   const stored = await findComplete(context.layout, variant);
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
-  const files = await expectedFiles(variant, context);
-  if (!files)
+  const store = storeOf(context.layout, variant.source);
+  const expected = await expectedFiles(variant, context);
+  if (!expected || !store)
     return { state: "missing", bytesTotal: variant.sizeBytes, bytesPresent: 0, bytesMissing: variant.sizeBytes };
-  const folder = context.layout.hub.ingest(variant.location);
+  const { files, revision } = expected;
+  const model = { location: variant.location, requestedRevision: variant.revision, revision };
+  const folder = store.ingest(variant.location);
   const present = await Promise.all(
     files.map(async (file) =>
-      (await hasBlob(context.layout.hub, variant.location, file))
-        ? file.size
-        : partialBytes(folder, file.digest, file.size),
+      (await hasSize(store.blob(model, file), file.size)) ? file.size : partialBytes(folder, file.digest, file.size),
     ),
   );
   const bytesTotal = files.reduce((sum, { size }) => sum + size, 0);
@@ -45,9 +47,9 @@ export async function missingBytes(
 async function expectedFiles(
   variant: Variant,
   context: Pick<SyncContext, "layout" | "described">,
-): Promise<FileSpec[] | null> {
+): Promise<{ files: FileSpec[]; revision: string } | null> {
   const record = await readManifest(context.layout, manifestKey(variant));
-  if (record) return record.files;
+  if (record) return record;
   const description = await knownDescription(variant, context);
-  return description && chooseFiles(description.files, variant).files;
+  return description && { ...description, files: chooseFiles(description.files, variant).files };
 }

@@ -1,10 +1,11 @@
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createLayout } from "../store/layout.ts";
+import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
-import { USER_AGENT } from "./hub-client.ts";
-import type { SyncContext } from "./sync-model.ts";
+import { huggingFaceOrigin } from "./sources/huggingface.ts";
+import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
 /** Attempts after the first, for the small questions to a hub. */
@@ -20,9 +21,13 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     layout: createLayout(config.modelCacheDir, config.hfHubCache),
     offline: config.offline,
     described: new Map(),
-    hub: {
-      endpoint: config.hfEndpoint,
-      token: config.hfToken,
+    origins: {
+      huggingface: [huggingFaceOrigin({ endpoint: config.hfEndpoint, token: config.hfToken })],
+      ollama: [],
+      s3: [],
+      path: [],
+    },
+    ask: {
       dispatcher,
       retries: API_RETRIES,
       onRetry: (error, delayMs) => log.warn(`${error.message} Trying again in ${(delayMs / 1000).toFixed(1)} s`),

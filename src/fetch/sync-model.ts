@@ -1,36 +1,24 @@
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
-import { hasBlob, prepareRepo, publishSnapshot, writeRef } from "../store/hub-cache.ts";
+import { hasSize } from "../store/has-size.ts";
 import { acquireLease } from "../store/lease.ts";
-import { findComplete, manifestKey, modelPath, readManifest, writeManifest } from "../store/manifest.ts";
-import { commitPartial, partialBytes } from "../store/partial-file.ts";
+import { findComplete, manifestKey, readManifest, writeManifest } from "../store/manifest.ts";
+import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
+import { partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chooseFiles } from "./choose-files.ts";
-import { type DescribeContext, describe, offlineMissing, unsupported } from "./describe.ts";
-import type { DiskBudget } from "./disk-budget.ts";
-import { resolveUrl, subjectOf } from "./hub-client.ts";
-import type { NoteLevel } from "./transfer/job.ts";
-import type { Lanes } from "./transfer/lanes.ts";
-
-export interface SyncContext extends DescribeContext {
-  volume: string;
-  lanes: Lanes;
-  disk: DiskBudget;
-}
-
-export interface ModelProgress {
-  onPlan(total: { bytes: number; presentBytes: number; files: number; revision: string }): void;
-  onBytes(count: number): void;
-  onNote(message: string, level: NoteLevel): void;
-}
+import { describe, knownDescription, offlineMissing, unsupported } from "./describe.ts";
+import { fetchFiles } from "./fetch-files.ts";
+import type { ModelProgress, SyncContext } from "./sync-context.ts";
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
   const complete = await findComplete(context.layout, variant);
   if (complete) return complete;
-  if (variant.source !== "huggingface") throw unsupported(variant);
-  const name = `${variant.source}:${variant.location}`;
+  const store = storeOf(context.layout, variant.source);
+  if (!store) throw unsupported(variant);
+  const name = store.leaseName(variant.location);
   const lease = await acquireLease(context.layout.lease(name), {
     what: name,
     signal: context.signal,
@@ -42,7 +30,9 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
   try {
     const signal = context.signal ? AbortSignal.any([context.signal, lease.lost]) : lease.lost;
     // While this one waited, the holder may have done it.
-    return (await findComplete(context.layout, variant)) ?? (await fetchModel(spec, { ...context, signal }, progress));
+    return (
+      (await findComplete(context.layout, variant)) ?? (await storeModel(spec, store, { ...context, signal }, progress))
+    );
   } catch (error) {
     throw toMusterError(lease.lost.aborted ? lease.lost.reason : volumeError(error, context.volume));
   } finally {
@@ -50,126 +40,91 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
   }
 }
 
-async function fetchModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
+async function storeModel(
+  spec: ModelSpec,
+  store: ModelStore,
+  context: SyncContext,
+  progress: ModelProgress,
+): Promise<StoredModel> {
   const { variant } = spec;
   const { layout } = context;
   const key = manifestKey(variant);
-  // A record with files gone: the same commit again, and only those files.
-  const known = await readManifest(layout, key);
-  const { revision, files } = known ?? (await planFiles(spec, context));
-  const present = await presentFiles(files, { trusted: known !== null, repo: variant.location, context });
+  const { revision, files, manifest, recorded } = await planFiles(spec, context);
+  const model = { location: variant.location, requestedRevision: variant.revision, revision };
+  const present = await presentFiles(files, { trusted: recorded, store, model, context });
   const missing = distinct(files.filter((file) => !present.has(file)));
   if (missing.length > 0 && context.offline) throw offlineMissing(variant);
-  const bytes = files.reduce((sum, { size }) => sum + size, 0);
-  const folder = layout.hub.ingest(variant.location);
+  const folder = store.ingest(variant.location);
   const partial = missing.reduce((sum, { digest, size }) => sum + partialBytes(folder, digest, size), 0);
-  const missingBytes = missing.reduce((sum, { size }) => sum + size, 0);
+  const bytes = sizeOf(files);
+  const missingBytes = sizeOf(missing);
   progress.onPlan({ bytes, presentBytes: bytes - missingBytes + partial, files: missing.length, revision });
-  await fetchFiles(missing, { spec, revision, folder, needBytes: missingBytes - partial, context, progress });
-  await publishSnapshot(layout.hub, variant.location, revision, files);
-  const record = { source: variant.source, location: variant.location, requestedRevision: variant.revision, revision };
+  await fetchFiles({ variant, model, store, files: missing, needBytes: missingBytes - partial }, context, progress);
+  await store.publish(model, files, manifest);
   const stored: StoredModel = {
     key,
-    ...record,
-    path: modelPath(layout, record),
+    source: variant.source,
+    ...model,
+    path: store.path(model),
     files: [...files],
     bytes,
     license: spec.license,
     storedAt: new Date().toISOString(),
   };
   await writeManifest(layout, stored);
-  await writeRef(layout.hub, variant.location, variant.revision, revision);
+  await store.finish(model);
   return stored;
 }
 
-async function planFiles(
-  { variant }: ModelSpec,
-  context: SyncContext,
-): Promise<{ revision: string; files: FileSpec[] }> {
-  const { revision, files } = await describe(variant, context);
-  return { revision, files: chooseFiles(files, variant).files };
+interface FilePlan {
+  revision: string;
+  files: FileSpec[];
+  manifest: string | null;
+  /** Our own record vouches for the digests of what is there. */
+  recorded: boolean;
+}
+
+async function planFiles({ variant }: ModelSpec, context: SyncContext): Promise<FilePlan> {
+  const record = await readManifest(context.layout, manifestKey(variant));
+  if (record) {
+    // Files are gone: the same revision again, and only those files.
+    const known = await knownDescription(variant, context);
+    const manifest = known?.revision === record.revision ? known.manifest : null;
+    return { revision: record.revision, files: record.files, manifest, recorded: true };
+  }
+  const { revision, files, manifest } = await describe(variant, context);
+  return { revision, files: chooseFiles(files, variant).files, manifest, recorded: false };
 }
 
 interface PresenceQuestion {
-  /** Whether a record vouches for the digests, or the blobs are another tool's and are checked once. */
+  /** Or else the blobs are another tool's and are checked once. */
   trusted: boolean;
-  repo: string;
+  store: ModelStore;
+  model: ModelAt;
   context: SyncContext;
 }
 
 async function presentFiles(
   files: readonly FileSpec[],
-  { trusted, repo, context }: PresenceQuestion,
+  { trusted, store, model, context }: PresenceQuestion,
 ): Promise<Set<FileSpec>> {
-  const { hub } = context.layout;
+  const { lanes, signal } = context;
   const checks = files.map(async (file) => {
-    if (!(await hasBlob(hub, repo, file))) return null;
-    const job = { kind: "digest", path: hub.blob(repo, file.digest), size: file.size, digest: file.digest } as const;
-    return trusted || (await context.lanes.run(job, { signal: context.signal })) ? file : null;
+    const path = store.blob(model, file);
+    if (!(await hasSize(path, file.size))) return null;
+    const job = { kind: "digest", path, size: file.size, digest: file.digest } as const;
+    return trusted || (await lanes.run(job, { signal })) ? file : null;
   });
   return new Set((await Promise.all(checks)).filter((file) => file !== null));
-}
-
-interface FetchWork {
-  spec: ModelSpec;
-  revision: string;
-  folder: string;
-  needBytes: number;
-  context: SyncContext;
-  progress: ModelProgress;
-}
-
-async function fetchFiles(missing: readonly FileSpec[], work: FetchWork): Promise<void> {
-  if (missing.length === 0) return;
-  const { spec, context, progress } = work;
-  const repo = spec.variant.location;
-  const subject = subjectOf(repo, context.hub);
-  await prepareRepo(context.layout.hub, repo);
-  const reservation = await context.disk.reserve(context.layout.hub.root, work.needBytes, repo);
-  const local = new AbortController();
-  const signal = context.signal ? AbortSignal.any([context.signal, local.signal]) : local.signal;
-  try {
-    const outcomes = await Promise.allSettled(
-      missing.map(async ({ path, size, digest }) => {
-        try {
-          await context.lanes.run(
-            {
-              kind: "fetch",
-              url: resolveUrl(context.hub.endpoint, repo, work.revision, path),
-              authorization: context.hub.token ? `Bearer ${context.hub.token}` : null,
-              name: `${repo}: ${path}`,
-              page: subject.page,
-              folder: work.folder,
-              size,
-              digest,
-            },
-            {
-              signal,
-              onBytes: (count) => {
-                reservation.written(count);
-                progress.onBytes(count);
-              },
-              onNote: progress.onNote,
-            },
-          );
-          signal.throwIfAborted();
-          await commitPartial(work.folder, digest, context.layout.hub.blob(repo, digest));
-        } catch (error) {
-          local.abort(error);
-          throw error;
-        }
-      }),
-    );
-    if (outcomes.some(({ status }) => status === "rejected"))
-      throw context.signal?.aborted ? context.signal.reason : local.signal.reason;
-  } finally {
-    reservation.release();
-  }
 }
 
 /** Files of the same content are one blob, fetched once. */
 function distinct(files: readonly FileSpec[]): FileSpec[] {
   return [...new Map(files.map((file) => [file.digest.hex, file])).values()];
+}
+
+function sizeOf(files: readonly FileSpec[]): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** True for errors after which another attempt of the same kind is worth making by itself. */

@@ -1,7 +1,8 @@
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { ModelSpec, StoredModel } from "../model.ts";
 import { RateMeter } from "./rate-meter.ts";
-import { type SyncContext, syncModel } from "./sync-model.ts";
+import type { SyncContext } from "./sync-context.ts";
+import { syncModel } from "./sync-model.ts";
 import type { NoteLevel } from "./transfer/job.ts";
 
 /** How far a model is; told whenever it changes, and a few times a second while bytes come in. */

@@ -21,12 +21,6 @@ import { writeFileDurably } from "./write-durably.ts";
 
 /** The Hugging Face hub cache, written as its own tools expect it: blobs, then snapshot, then ref. */
 
-/** True when the blob is there with its size (its digest is another question). */
-export async function hasBlob(hub: HubLayout, repo: string, file: FileSpec): Promise<boolean> {
-  const found = await stat(hub.blob(repo, file.digest)).catch(() => null);
-  return found?.size === file.size;
-}
-
 /** Makes the folders of a repository that is about to be filled. Without `snapshots` Python's scan calls it corrupted. */
 export async function prepareRepo(hub: HubLayout, repo: string): Promise<void> {
   await makeFolder(hub.ingest(repo));

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { SOURCES, type StoredModel, type Variant } from "../model.ts";
-import { readRef } from "./hub-cache.ts";
+import { hasSize } from "./has-size.ts";
 import { type Layout, slug } from "./layout.ts";
+import { storeOf } from "./model-store.ts";
 import { writeFileDurably } from "./write-durably.ts";
 
 /** The record of a model, written when every byte of it is in place. Who finds one needs a stat a file, and no network. */
@@ -53,10 +54,7 @@ export async function findComplete(layout: Layout, variant: Variant): Promise<St
 }
 
 export async function isComplete(layout: Layout, model: StoredModel): Promise<boolean> {
-  const { location, requestedRevision, revision } = model;
-  // The ref is written after the record, so that a kill in between leaves it to be done.
-  const named = requestedRevision === revision || (await readRef(layout.hub, location, requestedRevision)) !== null;
-  return named && (await missingFiles(model)).length === 0;
+  return (await storeOf(layout, model.source)?.isFinished(model)) === true && (await missingFiles(model)).length === 0;
 }
 
 export async function writeManifest(layout: Layout, model: StoredModel): Promise<void> {
@@ -83,27 +81,19 @@ export async function listManifests(layout: Layout): Promise<StoredModel[]> {
 export async function missingFiles(model: Pick<StoredModel, "path" | "files">): Promise<string[]> {
   const checks = await Promise.all(
     model.files.map(async ({ path, size }) => {
-      const found = await stat(join(model.path, path)).catch(() => null);
-      return found?.size === size ? null : path;
+      return (await hasSize(join(model.path, path), size)) ? null : path;
     }),
   );
   return checks.filter((path) => path !== null);
-}
-
-/** Where a model stands. Derived, never recorded: the volume may be mounted elsewhere on the next host. */
-export function modelPath(
-  layout: Layout,
-  { source, location, revision }: Pick<StoredModel, "source" | "location" | "revision">,
-): string {
-  if (source === "huggingface") return layout.hub.snapshot(location, revision);
-  throw new Error(`no layout for source ${source}`);
 }
 
 function parseManifest(layout: Layout, text: string | null): StoredModel | null {
   if (text === null) return null;
   try {
     const { formatVersion: _, ...record } = manifestSchema.parse(JSON.parse(text));
-    return { ...record, path: modelPath(layout, record) };
+    // Derived, never recorded: the volume may be mounted elsewhere on the next host.
+    const path = storeOf(layout, record.source)?.path(record);
+    return path === undefined ? null : { ...record, path };
   } catch {
     return null;
   }

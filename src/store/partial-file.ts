@@ -116,6 +116,11 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle?.close();
 }
 
+/** Where the bytes of an unfinished file stand. */
+export function partialPath(folder: string, digest: Digest): string {
+  return partialPaths(folder, digest).path;
+}
+
 function sizeOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.size;
 }

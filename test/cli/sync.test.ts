@@ -173,7 +173,7 @@ describe.concurrent("what can go wrong", () => {
     const failure = await failedSync(here.env, expect);
     expect(failure).toMatchObject({ exit: 75, code: "DIGEST_MISMATCH" });
     expect(failure.message).toMatch(
-      /model\.safetensors came twice with the wrong sha256 digest: expected [0-9a-f]{64}, got [0-9a-f]{64}/,
+      /model\.safetensors came with the wrong sha256 digest: expected [0-9a-f]{64}, got [0-9a-f]{64}/,
     );
     expect(failure.text.stdout).toMatch(/WARN {2}.+ has the wrong digest .+; fetching it again/);
     hub.reset();

@@ -1,8 +1,9 @@
 import type { Dispatcher } from "undici";
+import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
-import { USER_AGENT } from "../../src/fetch/hub-client.ts";
-import type { SyncContext } from "../../src/fetch/sync-model.ts";
+import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
+import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
 import { createLayout } from "../../src/store/layout.ts";
@@ -45,7 +46,13 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     volume,
     layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
     offline: input.offline ?? false,
-    hub: { endpoint, token: input.token ?? null, dispatcher, retries: input.retries ?? 4 },
+    origins: {
+      huggingface: [huggingFaceOrigin({ endpoint, token: input.token ?? null })],
+      ollama: [],
+      s3: [],
+      path: [],
+    },
+    ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
     disk: new DiskBudget(input.minFreeBytes ?? 0),
     signal,

@@ -14,7 +14,8 @@ import {
 import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { FileSpec } from "../../src/model.ts";
-import { hasBlob, publishSnapshot, readRef, writeRef } from "../../src/store/hub-cache.ts";
+import { hasSize } from "../../src/store/has-size.ts";
+import { publishSnapshot, readRef, writeRef } from "../../src/store/hub-cache.ts";
 import { createLayout, type HubLayout } from "../../src/store/layout.ts";
 import { commitPartial, PartialFile } from "../../src/store/partial-file.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
@@ -163,9 +164,9 @@ describe("a ref", () => {
 describe("a blob", () => {
   it("is there with its size only", async () => {
     const file = withBlob("config.json");
-    expect(await hasBlob(hub, REPO, file)).toBe(true);
-    expect(await hasBlob(hub, REPO, { ...file, size: file.size + 1 })).toBe(false);
-    expect(await hasBlob(hub, REPO, { ...file, digest: { algorithm: "sha256", hex: "0".repeat(64) } })).toBe(false);
+    expect(await hasSize(hub.blob(REPO, file.digest), file.size)).toBe(true);
+    expect(await hasSize(hub.blob(REPO, file.digest), file.size + 1)).toBe(false);
+    expect(await hasSize(hub.blob(REPO, { algorithm: "sha256", hex: "0".repeat(64) }), file.size)).toBe(false);
   });
 
   it("that is a link into a shared store is replaced, and the store is not written to", async () => {

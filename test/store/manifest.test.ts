@@ -11,7 +11,6 @@ import {
   listManifests,
   manifestKey,
   missingFiles,
-  modelPath,
   readManifest,
   writeManifest,
 } from "../../src/store/manifest.ts";
@@ -46,7 +45,7 @@ async function store({ hub }: Layout): Promise<StoredModel> {
     ...record,
     key: manifestKey(variant),
     requestedRevision: "main",
-    path: modelPath(layout, record),
+    path: layout.hub.snapshot(record.location, record.revision),
     files,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     license: "mit",

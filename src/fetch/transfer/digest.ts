@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Digest } from "../../model.ts";
 
@@ -41,5 +41,25 @@ export class FileDigest {
   /** Hex, lower case. Ends the digest. */
   finish(): string {
     return this.#hash.digest("hex");
+  }
+}
+
+/** Whether the file's content has the digest; false also where it cannot be read: it is as good as not there. */
+export async function digestMatches(
+  { path, size, digest: expected }: { path: string; size: number; digest: Digest },
+  signal: AbortSignal,
+): Promise<boolean> {
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch {
+    return false;
+  }
+  try {
+    const digest = new FileDigest(fd, expected, size);
+    await digest.advance(size, signal);
+    return digest.finish() === expected.hex;
+  } finally {
+    closeSync(fd);
   }
 }

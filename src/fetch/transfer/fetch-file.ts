@@ -40,12 +40,10 @@ export async function fetchFile(job: FetchJob, context: FetchContext): Promise<v
   try {
     const resumed = totalBytes(partial.done);
     if (resumed > 0) context.onNote(`Resuming ${job.name}: ${resumed} of ${job.size} bytes are there`, "info");
-    for (let attempt = 1; ; attempt += 1) {
-      const found = await fetchAndDigest(job, partial, context);
-      if (found === job.digest.hex) break;
+    const found = await fetchAndDigest(job, partial, context);
+    if (found !== job.digest.hex) {
       startOver(job, partial, context);
-      if (attempt === 2) throw digestMismatch(job, found);
-      context.onNote(`${job.name} has the wrong digest (expected ${job.digest.hex}, got ${found}); fetching it again`);
+      throw digestMismatch(job, found);
     }
     await partial.sync();
   } catch (error) {
@@ -102,8 +100,8 @@ async function fetchAndDigest(job: FetchJob, partial: PartialFile, context: Fetc
 const RANGES_IGNORED = Symbol("ranges ignored");
 
 function toSource(job: FetchJob, userAgent: string): RangeSource {
-  const { url, authorization, name, page, size } = job;
-  return { url, authorization, name, page, size, userAgent, direct: null, etag: null };
+  const { url, authorization, name, page, signed, size } = job;
+  return { url, authorization, name, page, signed, size, userAgent, direct: null, etag: null };
 }
 
 interface PieceWork extends FetchContext {
@@ -180,7 +178,7 @@ function startOver(job: FetchJob, partial: PartialFile, { onBytes }: Pick<FetchC
 function digestMismatch(job: FetchJob, found: string): MusterError {
   return new MusterError(
     "DIGEST_MISMATCH",
-    `${job.name} came twice with the wrong ${job.digest.algorithm} digest: expected ${job.digest.hex}, got ${found}. It was dropped.`,
+    `${job.name} came with the wrong ${job.digest.algorithm} digest: expected ${job.digest.hex}, got ${found}. It was dropped.`,
     {
       hint: "A mirror or proxy serves a broken copy: try another HF_ENDPOINT, then run `muster sync` again.",
     },

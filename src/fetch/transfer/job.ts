@@ -3,7 +3,7 @@ import type { Digest } from "../../model.ts";
 
 /** What the main thread and a transfer lane say to each other. */
 
-/** One file to fetch into a partial, or a file on disk to digest. */
+/** One file to fetch, or to copy from a disk, into a partial; or a file on disk to digest. */
 export type TransferJob =
   | {
       kind: "fetch";
@@ -13,11 +13,16 @@ export type TransferJob =
       /** For error texts: what is fetched, and the page where access is asked for. */
       name: string;
       page: string;
+      /** The URL itself grants access: a refusal means that it has expired. */
+      signed: boolean;
+      /** There is no other place to turn to: worth many attempts. */
+      patient: boolean;
       /** Folder of the partial. */
       folder: string;
       size: number;
       digest: Digest;
     }
+  | { kind: "copy"; path: string; name: string; folder: string; size: number; digest: Digest }
   | { kind: "digest"; path: string; size: number; digest: Digest };
 
 /** Trouble that is dealt with is a warning; the rest is good to know. */

@@ -1,9 +1,9 @@
-import { closeSync, openSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { toMusterError } from "../../errors.ts";
 import { registerSecret } from "../../redact.ts";
 import { createDispatcher } from "../dispatcher.ts";
-import { FileDigest } from "./digest.ts";
+import { copyFileChecked } from "./copy-file.ts";
+import { digestMatches } from "./digest.ts";
 import { type FetchContext, fetchFile } from "./fetch-file.ts";
 import type { FromLane, LaneOptions, ToLane, TransferJob } from "./job.ts";
 import { Semaphore } from "./semaphore.ts";
@@ -62,25 +62,12 @@ async function run(id: number, job: TransferJob): Promise<void> {
 async function perform(job: TransferJob, context: FetchContext): Promise<boolean> {
   context.signal.throwIfAborted();
   if (job.kind === "digest") return digestMatches(job, context.signal);
+  if (job.kind === "copy") {
+    await copyFileChecked(job, context.onBytes, context.signal);
+    return true;
+  }
   // This thread makes errors of its own; they must not show the token either.
   if (job.authorization) registerSecret(job.authorization.replace(/^\w+ /, ""));
   await fetchFile(job, context);
   return true;
-}
-
-async function digestMatches(job: Extract<TransferJob, { kind: "digest" }>, signal: AbortSignal): Promise<boolean> {
-  let fd: number;
-  try {
-    fd = openSync(job.path, "r");
-  } catch {
-    // What cannot be read is of no use: as good as not there.
-    return false;
-  }
-  try {
-    const digest = new FileDigest(fd, job.digest, job.size);
-    await digest.advance(job.size, signal);
-    return digest.finish() === job.digest.hex;
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -16,6 +16,8 @@ export interface RangeSource {
   /** Of the direct URL's answers; a change in the middle means that other bytes are served. */
   etag: string | null;
   userAgent: string;
+  /** The URL itself grants access. */
+  signed: boolean;
 }
 
 export type OpenedRange =
@@ -61,7 +63,7 @@ export async function openRange(
     }
     if (response.statusCode !== 200 && response.statusCode !== 206) {
       const text = await response.body.text().catch(() => "");
-      if (!atOrigin && [400, 401, 403, 404, 410].includes(response.statusCode)) {
+      if ((!atOrigin || source.signed) && [400, 401, 403, 404, 410].includes(response.statusCode)) {
         forget(source, url);
         throw new MusterError(
           "REDIRECT_EXPIRED",

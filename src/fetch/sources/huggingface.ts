@@ -1,22 +1,20 @@
 import { posix } from "node:path";
 import { listFiles, modelInfo } from "@huggingface/hub";
-import { type Dispatcher, fetch as undiciFetch } from "undici";
 import { z } from "zod";
-import { MusterError } from "../errors.ts";
-import type { FileSpec } from "../model.ts";
-import { retry } from "../retry.ts";
-import { VERSION } from "../system.ts";
-import { type HttpSubject, httpError, networkError } from "./http-errors.ts";
+import { MusterError } from "../../errors.ts";
+import type { FileSpec } from "../../model.ts";
+import { type AskOptions, ask } from "../ask.ts";
+import type { HttpSubject } from "../http-errors.ts";
+import type { Origin } from "../origin.ts";
+import { readArchitecture } from "../read-architecture.ts";
+import { isSafePath } from "./safe-path.ts";
 
 /** Asks a Hugging Face hub (or what keeps its contract) about models. The library lists and describes; bytes are fetched by our own engine. */
 
-export interface HubOptions {
+/** A hub, and the token that it alone is sent. */
+export interface HubEndpoint {
   endpoint: string;
   token: string | null;
-  dispatcher: Dispatcher;
-  /** Attempts after the first, per request. */
-  retries: number;
-  onRetry?: (error: MusterError, delayMs: number) => void;
 }
 
 export interface RepoDescription {
@@ -24,8 +22,6 @@ export interface RepoDescription {
   commit: string;
   files: FileSpec[];
 }
-
-export const USER_AGENT = `muster/${VERSION}`;
 
 const commitId = z.string().regex(/^[0-9a-f]{40}$/);
 const hex = z
@@ -44,13 +40,13 @@ const treeEntry = z.object({
 export async function describeRepo(
   repo: string,
   revision: string,
-  hub: HubOptions,
-  signal?: AbortSignal,
+  hub: HubEndpoint,
+  options: AskOptions,
 ): Promise<RepoDescription> {
   const subject = subjectOf(repo, hub);
   const pinned = commitId.safeParse(revision).success;
-  const commit = pinned ? revision : await resolveRevision(repo, revision, hub, signal);
-  const fetch = hubFetch(hub, subject, { signal, json: z.array(z.unknown()) });
+  const commit = pinned ? revision : await resolveRevision(repo, revision, hub, options);
+  const fetch = hubFetch(hub, subject, options, z.array(z.unknown()));
   const files = new Map<string, FileSpec>();
   for await (const entry of listFiles({ repo, recursive: true, revision: commit, hubUrl: hub.endpoint, fetch })) {
     const file = toFileSpec(entry, subject);
@@ -67,17 +63,33 @@ export async function describeRepo(
   return { commit, files: [...files.values()] };
 }
 
-/** The text of a small file. */
-export async function readRepoFile(
-  repo: string,
-  commit: string,
-  path: string,
-  hub: HubOptions,
-  signal?: AbortSignal,
-): Promise<string> {
-  const fetch = hubFetch(hub, subjectOf(repo, hub), { signal });
-  const response = await fetch(resolveUrl(hub.endpoint, repo, commit, path));
-  return response.text();
+/** Bytes; a larger one is not a configuration. */
+const LARGEST_CONFIG = 1 << 20;
+
+/** The hub as a place that models come from. */
+export function huggingFaceOrigin(hub: HubEndpoint): Origin {
+  return {
+    name: new URL(hub.endpoint).host,
+    async describe({ location, revision }, options) {
+      const { commit, files } = await describeRepo(location, revision, hub, options);
+      const config = files.find(({ path, size }) => path === "config.json" && size <= LARGEST_CONFIG);
+      const url = resolveUrl(hub.endpoint, location, commit, "config.json");
+      const text = config
+        ? ((await options.readStored(config)) ??
+          (await ask(url, subjectOf(location, hub), options, authorization(hub))).text)
+        : null;
+      return { revision: commit, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+    },
+    async locate({ location }, revision, { path }) {
+      return {
+        kind: "http",
+        url: resolveUrl(hub.endpoint, location, revision, path),
+        authorization: authorization(hub).authorization ?? null,
+        page: subjectOf(location, hub).page,
+        signed: false,
+      };
+    },
+  };
 }
 
 /** Where a file of a commit is had: the library does not encode paths such as `a#b.txt`, so this is ours. */
@@ -85,12 +97,12 @@ export function resolveUrl(endpoint: string, repo: string, commit: string, path:
   return `${endpoint}/${repo}/resolve/${encodeURIComponent(commit)}/${path.split("/").map(encodeURIComponent).join("/")}`;
 }
 
-export function subjectOf(repo: string, hub: Pick<HubOptions, "endpoint" | "token">): HttpSubject {
+export function subjectOf(repo: string, hub: HubEndpoint): HttpSubject {
   return { name: repo, page: `${hub.endpoint}/${repo}`, tokenSent: hub.token !== null };
 }
 
-async function resolveRevision(repo: string, revision: string, hub: HubOptions, signal?: AbortSignal): Promise<string> {
-  const fetch = hubFetch(hub, subjectOf(repo, hub), { signal, json: z.object({}) });
+async function resolveRevision(repo: string, revision: string, hub: HubEndpoint, options: AskOptions): Promise<string> {
+  const fetch = hubFetch(hub, subjectOf(repo, hub), options, z.object({}));
   const info = await modelInfo({ name: repo, revision, hubUrl: hub.endpoint, additionalFields: ["sha"], fetch });
   const parsed = commitId.safeParse(info.sha);
   if (parsed.success) return parsed.data;
@@ -109,54 +121,19 @@ function toFileSpec(entry: unknown, subject: HttpSubject): FileSpec | null {
   return { path, size, digest: { algorithm: "git-sha1", hex: oid } };
 }
 
-/** A relative path that stays below the folder it is joined to. */
-export function isSafePath(path: string): boolean {
-  const parts = path.split("/");
-  return (
-    path.length > 0 &&
-    !path.includes("\\") &&
-    !path.includes("\0") &&
-    parts.every((part) => part !== "" && part !== "." && part !== "..")
-  );
-}
-
-interface FetchOptions {
-  signal?: AbortSignal;
-  /** What the answer has to be; any text without it. */
-  json?: z.ZodType;
-}
-
 /** `fetch` for the library: token only to the hub's origin, retries, and errors in our own words. */
-function hubFetch(hub: HubOptions, subject: HttpSubject, { signal, json }: FetchOptions): typeof globalThis.fetch {
-  const ask = async (url: string) => {
-    try {
-      const response = await undiciFetch(url, {
-        headers: { "user-agent": USER_AGENT, ...(hub.token ? { authorization: `Bearer ${hub.token}` } : {}) },
-        dispatcher: hub.dispatcher,
-        signal,
-      });
-      // Read here, so that an answer that breaks off is asked for again.
-      const text = await response.text();
-      if (response.ok) return { text, headers: [...response.headers] };
-      throw httpError({ status: response.status, url, header: (name) => response.headers.get(name), text }, subject);
-    } catch (error) {
-      throw networkError(error, url);
-    }
-  };
+function hubFetch(hub: HubEndpoint, subject: HttpSubject, options: AskOptions, json: z.ZodType): typeof fetch {
   const request = async (input: string | URL | Request) => {
     const url = onHub(String(input), hub.endpoint);
-    const { text, headers } = await retry(() => ask(url), {
-      retries: hub.retries,
-      minDelayMs: 500,
-      maxDelayMs: 15_000,
-      signal,
-      onRetry: hub.onRetry,
-    });
-    if (json && !isJson(text, json))
-      throw invalidAnswer(url, `something else than it was asked for: ${text.slice(0, 80)}`);
+    const { text, headers } = await ask(url, subject, options, authorization(hub));
+    if (!isJson(text, json)) throw invalidAnswer(url, `something else than it was asked for: ${text.slice(0, 80)}`);
     return new Response(text, { headers });
   };
-  return request as typeof globalThis.fetch;
+  return request as typeof fetch;
+}
+
+function authorization({ token }: HubEndpoint): Record<string, string> {
+  return token ? { authorization: `Bearer ${token}` } : {};
 }
 
 function isJson(text: string, schema: z.ZodType): boolean {

@@ -2,12 +2,14 @@ import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Dispatcher } from "undici";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { MusterError } from "../../src/errors.ts";
-import { createDispatcher } from "../../src/fetch/dispatcher.ts";
-import { describeRepo, type HubOptions, isSafePath, readRepoFile, resolveUrl } from "../../src/fetch/hub-client.ts";
-import { registerSecret } from "../../src/redact.ts";
-import { type Hub, startHub } from "../fakes/hub/hub.ts";
-import { causalLmRepo } from "../fakes/tiny-models.ts";
+import { MusterError } from "../../../src/errors.ts";
+import { type AskOptions, ask as askOnce } from "../../../src/fetch/ask.ts";
+import { createDispatcher } from "../../../src/fetch/dispatcher.ts";
+import { describeRepo, type HubEndpoint, resolveUrl, subjectOf } from "../../../src/fetch/sources/huggingface.ts";
+import { isSafePath } from "../../../src/fetch/sources/safe-path.ts";
+import { registerSecret } from "../../../src/redact.ts";
+import { type Hub, startHub } from "../../fakes/hub/hub.ts";
+import { causalLmRepo } from "../../fakes/tiny-models.ts";
 
 const files = causalLmRepo("acme/tiny");
 const odd = { "a b/c#d?e%41.txt": "odd", "ü/日本.json": "{}", "empty.txt": "", "config.json": "{}" };
@@ -43,15 +45,26 @@ beforeEach(() => {
 afterEach(() => dispatcher.destroy());
 afterAll(() => hub.close());
 
-const options = (change: Partial<HubOptions> = {}): HubOptions => ({
+const options = (change: Partial<HubEndpoint & AskOptions> = {}): HubEndpoint & AskOptions => ({
   endpoint: hub.url,
   token: null,
   dispatcher,
   retries: 3,
   ...change,
 });
-const ask = (repo: string, revision = "main", change: Partial<HubOptions> = {}) =>
-  describeRepo(repo, revision, options(change));
+const ask = (repo: string, revision = "main", change: Partial<HubEndpoint & AskOptions> = {}) =>
+  describeRepo(repo, revision, options(change), options(change));
+
+const readRepoFile = async (repo: string, revision: string, path: string, given: HubEndpoint & AskOptions) => {
+  const headers: Record<string, string> = given.token ? { authorization: `Bearer ${given.token}` } : {};
+  const answer = await askOnce(
+    resolveUrl(given.endpoint, repo, revision, path),
+    subjectOf(repo, given),
+    given,
+    headers,
+  );
+  return answer.text;
+};
 
 /** The error, once it is certain that it says nothing secret. */
 async function failure(work: Promise<unknown>): Promise<MusterError> {
@@ -235,7 +248,7 @@ describe("a hub in trouble", () => {
     Object.assign(hub.faults, { stallStart: true });
     const stop = new AbortController();
     hub.onRequest = () => stop.abort();
-    const asked = describeRepo("acme/odd", "main", options(), stop.signal);
+    const asked = describeRepo("acme/odd", "main", options(), options({ signal: stop.signal }));
     await expect(asked).rejects.toMatchObject({ name: expect.stringMatching(/AbortError|MusterError/) });
   });
 });

@@ -1,0 +1,104 @@
+import { type MusterError, toMusterError } from "../errors.ts";
+import type { FileSpec, Variant } from "../model.ts";
+import type { ModelAt, ModelStore } from "../store/model-store.ts";
+import { commitPartial } from "../store/partial-file.ts";
+import type { FileOrigin, Origin } from "./origin.ts";
+import type { ModelProgress, SyncContext } from "./sync-context.ts";
+import type { TransferJob } from "./transfer/job.ts";
+import { tryOrigins } from "./try-origins.ts";
+
+export interface FilesToFetch {
+  variant: Variant;
+  model: ModelAt;
+  store: ModelStore;
+  files: readonly FileSpec[];
+  /** Bytes that are not in partials yet. */
+  needBytes: number;
+}
+
+/** A link that is refused again and again, each time new, is not merely expired. */
+const NEW_LINKS = 4;
+
+/** Fetches the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
+export async function fetchFiles(work: FilesToFetch, context: SyncContext, progress: ModelProgress): Promise<void> {
+  if (work.files.length === 0) return;
+  await work.store.prepare(work.model);
+  const reservation = await context.disk.reserve(work.store.root, work.needBytes, work.variant.location);
+  const local = new AbortController();
+  const signal = context.signal ? AbortSignal.any([context.signal, local.signal]) : local.signal;
+  const onBytes = (count: number) => {
+    reservation.written(count);
+    progress.onBytes(count);
+  };
+  try {
+    const outcomes = await Promise.allSettled(
+      work.files.map(async (file) => {
+        try {
+          await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
+        } catch (error) {
+          local.abort(error);
+          throw error;
+        }
+      }),
+    );
+    if (outcomes.some(({ status }) => status === "rejected"))
+      throw context.signal?.aborted ? context.signal.reason : local.signal.reason;
+  } finally {
+    reservation.release();
+  }
+}
+
+/** Leaves finished ranges in the partial, so that the next origin goes on where the last one failed. */
+async function fetchFile(
+  file: FileSpec,
+  { variant, model, store }: FilesToFetch,
+  context: SyncContext & { signal: AbortSignal },
+  progress: ModelProgress,
+): Promise<void> {
+  const { signal } = context;
+  const folder = store.ingest(variant.location);
+  const origins = context.origins[variant.source];
+  const fetchFrom = async (origin: Origin, isLast: boolean) => {
+    for (let attempt = 1; ; attempt += 1) {
+      const from = await origin.locate(variant, model.revision, file, { ...context.ask, signal });
+      const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isLast });
+      try {
+        return await context.lanes.run(job, { signal, onBytes: progress.onBytes, onNote: progress.onNote });
+      } catch (error) {
+        const failure = toMusterError(error);
+        if (!worthAnother(failure, { attempt, isLast, from })) throw error;
+        progress.onNote(`${failure.message} ${failure.hint}`, "warn");
+      }
+    }
+  };
+  await tryOrigins(origins, fetchFrom, {
+    signal,
+    onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
+  });
+  signal.throwIfAborted();
+  await commitPartial(folder, file.digest, store.blob(model, file));
+}
+
+/** Whether the same origin is asked once more: for a new link, or because nobody else could serve a better copy. */
+function worthAnother(
+  { code }: MusterError,
+  { attempt, isLast, from }: { attempt: number; isLast: boolean; from: FileOrigin },
+): boolean {
+  if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
+  return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
+}
+
+interface JobDetails {
+  name: string;
+  file: FileSpec;
+  folder: string;
+  /** No other origin is left to turn to. */
+  patient: boolean;
+}
+
+function toJob(from: FileOrigin, { name, file, folder, patient }: JobDetails): TransferJob {
+  const { size, digest } = file;
+  if (from.kind === "path") return { kind: "copy", path: from.path, name, folder, size, digest };
+  const { url, authorization, page, signed } = from;
+  return { kind: "fetch", url, authorization, page, signed, name, folder, size, digest, patient };
+}

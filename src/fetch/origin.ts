@@ -1,0 +1,42 @@
+import type { Architecture, FileSpec, Variant } from "../model.ts";
+import type { AskOptions } from "./ask.ts";
+
+/** What a source says of a model, without its weights. */
+export interface ModelDescription {
+  /** What the revision stood for: a commit, the digest of a manifest. */
+  revision: string;
+  /** All files that may be fetched. */
+  files: FileSpec[];
+  architecture: Architecture | null;
+  /** The source's own text that is stored with the model, where there is one. */
+  manifest: string | null;
+}
+
+/** Where the bytes of one file are had. */
+export type FileOrigin =
+  | {
+      kind: "http";
+      url: string;
+      /** Value of the Authorization header; sent to the origin of `url` only. */
+      authorization: string | null;
+      /** Page where access is asked for. */
+      page: string;
+      /** The URL itself grants access, for a time: a refusal asks for a new one. */
+      signed: boolean;
+    }
+  | { kind: "path"; path: string };
+
+export interface DescribeOptions extends AskOptions {
+  /** The text of a file that the volume has already, so that it need not be asked for. */
+  readStored(file: FileSpec): Promise<string | null>;
+}
+
+/** A place that models come from: a hub, a registry, a bucket, a folder. */
+export interface Origin {
+  /** For logs and errors. */
+  name: string;
+  /** Throws MusterError. */
+  describe(variant: Variant, options: DescribeOptions): Promise<ModelDescription>;
+  /** Asked when the file is about to be fetched, and again when a signed URL is refused. */
+  locate(variant: Variant, revision: string, file: FileSpec, options: AskOptions): Promise<FileOrigin>;
+}

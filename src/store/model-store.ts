@@ -1,0 +1,47 @@
+import type { FileSpec, Source, StoredModel } from "../model.ts";
+import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
+import type { Layout } from "./layout.ts";
+
+/** A model in one revision, as its store is asked about it. */
+export type ModelAt = Pick<StoredModel, "location" | "requestedRevision" | "revision">;
+
+/** How models of one source stand on the volume: laid out as the engines that load them expect. */
+export interface ModelStore {
+  /** Where its free space is asked for. */
+  readonly root: string;
+  /** Held by who writes a model. */
+  leaseName(location: string): string;
+  /** What the paths of a record's files are relative to. */
+  path(model: ModelAt): string;
+  /** Folder of unfinished files, from which a rename gives them their names. */
+  ingest(location: string): string;
+  /** Where the content of a file gets its name once its digest is right. */
+  blob(model: ModelAt, file: FileSpec): string;
+  prepare(model: ModelAt): Promise<void>;
+  /** Makes the model visible, all its files being in place. `manifest`: the source's own text, where it is stored too. */
+  publish(model: ModelAt, files: readonly FileSpec[], manifest: string | null): Promise<void>;
+  /** What comes after our own record. */
+  finish(model: ModelAt): Promise<void>;
+  /** False where a kill came before `finish`. */
+  isFinished(model: ModelAt): Promise<boolean>;
+}
+
+/** Null for sources whose models this version cannot store. */
+export function storeOf(layout: Layout, source: Source): ModelStore | null {
+  return source === "huggingface" ? hubStore(layout) : null;
+}
+
+function hubStore({ hub }: Layout): ModelStore {
+  return {
+    root: hub.root,
+    leaseName: (location) => `huggingface:${location}`,
+    path: ({ location, revision }) => hub.snapshot(location, revision),
+    ingest: (location) => hub.ingest(location),
+    blob: ({ location }, { digest }) => hub.blob(location, digest),
+    prepare: ({ location }) => prepareRepo(hub, location),
+    publish: ({ location, revision }, files) => publishSnapshot(hub, location, revision, files),
+    finish: ({ location, requestedRevision, revision }) => writeRef(hub, location, requestedRevision, revision),
+    isFinished: async ({ location, requestedRevision, revision }) =>
+      requestedRevision === revision || (await readRef(hub, location, requestedRevision)) !== null,
+  };
+}
