@@ -1,20 +1,7 @@
 import { z } from "zod";
+import { objectStoreSettings } from "./object-store-settings.ts";
+import { setting } from "./setting.ts";
 import { duration, flag, httpUrl, isUrl, number, path, port, text, token } from "./setting-values.ts";
-
-interface SettingMeta {
-  group: string;
-  description: string;
-  allowed: string;
-  /** What holds when it is not set, in words. */
-  otherwise: string;
-  secret?: boolean;
-}
-
-type Group = "Worker" | "Volume" | "Hub" | "Hardware" | "Engines" | "Coordinator" | "Transfer" | "Operation";
-
-function setting<T extends z.ZodType>(group: Group, schema: T, meta: Omit<SettingMeta, "group">) {
-  return schema.optional().meta({ group, ...meta });
-}
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -99,8 +86,9 @@ export const settings = z.object({
     otherwise: "`$HF_HOME/token`",
   }),
   HF_ENDPOINT: setting("Hub", text, {
-    description: "The hub.",
-    allowed: "an http(s) URL",
+    description:
+      "Where models of the hub are had: one or several hubs, buckets or folders, best first; what one cannot give is asked of the next.",
+    allowed: "http(s) URLs, `s3://bucket/prefix`, paths or file:// URLs, with commas between them",
     otherwise: "`https://huggingface.co`",
   }),
   HF_HUB_OFFLINE: setting("Hub", flag, {
@@ -108,6 +96,7 @@ export const settings = z.object({
     allowed: "true or false",
     otherwise: "`false`",
   }),
+  ...objectStoreSettings,
   ENABLE_GPU: setting("Hardware", z.stringFormat("mode", /^(auto|true|false|1|0)$/i), {
     description:
       "`true` refuses to start without a usable GPU, `false` ignores GPUs, `auto` falls back to the CPU worker type.",
@@ -246,8 +235,3 @@ export const settings = z.object({
 });
 
 export type Settings = z.output<typeof settings>;
-
-/** The description that a setting carries. */
-export function settingMeta(schema: z.ZodType): SettingMeta {
-  return schema.meta() as unknown as SettingMeta;
-}

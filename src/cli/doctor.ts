@@ -1,13 +1,6 @@
 import { EXIT } from "../errors.ts";
-import {
-  type Check,
-  checkCatalog,
-  checkCoordinator,
-  checkEngines,
-  checkHardware,
-  checkHub,
-  checkVolume,
-} from "./checks.ts";
+import { checkMirrors } from "./check-mirrors.ts";
+import { type Check, checkCatalog, checkCoordinator, checkEngines, checkHardware, checkVolume } from "./checks.ts";
 import { print } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
@@ -16,7 +9,7 @@ export async function doctor(options: GlobalOptions): Promise<number> {
   const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const checks: Check[] = (
     await Promise.all(
-      [checkHardware, checkVolume, checkCatalog, checkHub, checkCoordinator, checkEngines].map((check) =>
+      [checkHardware, checkVolume, checkCatalog, checkMirrors, checkCoordinator, checkEngines].map((check) =>
         check(config),
       ),
     )

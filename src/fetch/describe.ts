@@ -7,7 +7,7 @@ import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import type { AskOptions } from "./ask.ts";
 import { chooseFiles } from "./choose-files.ts";
-import type { ModelDescription, Origin } from "./origin.ts";
+import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
 import { tryOrigins } from "./try-origins.ts";
 
 export interface DescribeContext {
@@ -19,6 +19,10 @@ export interface DescribeContext {
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
   described?: Map<string, ModelDescription>;
+  /** What sources showed at a glance, in this process. */
+  surveyed?: Map<string, ModelSurvey>;
+  /** An origin had no answer, and the next one is asked. */
+  onFailover?: (error: MusterError, next: Origin) => void;
 }
 
 const descriptionSchema = z.object({
@@ -37,6 +41,39 @@ const descriptionSchema = z.object({
 
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
+  const description = await askOrigins(variant, context, (origin, options) => origin.describe(variant, options));
+  context.described?.set(descriptionPath(variant, context.layout), description);
+  // Only a convenience: on a read-only volume the source is simply asked again.
+  await writeFileDurably(
+    descriptionPath(variant, context.layout),
+    JSON.stringify({ formatVersion: 1, ...description }),
+  ).catch(() => undefined);
+  return description;
+}
+
+/** What a plan needs: the description, or where that would mean to read the weights, what is seen without. */
+async function survey(variant: Variant, context: DescribeContext): Promise<ModelSurvey> {
+  if (!context.origins[variant.source].some((origin) => origin.survey)) return describe(variant, context);
+  const found = await askOrigins(variant, context, (origin, options) =>
+    (origin.survey ?? origin.describe)(variant, options),
+  );
+  context.surveyed?.set(descriptionPath(variant, context.layout), found);
+  return found;
+}
+
+/** What the source showed at a glance in this process; null where it was not looked at. */
+export function knownSurvey(
+  variant: Variant,
+  { layout, surveyed }: Pick<DescribeContext, "layout" | "surveyed">,
+): ModelSurvey | null {
+  return surveyed?.get(descriptionPath(variant, layout)) ?? null;
+}
+
+async function askOrigins<T>(
+  variant: Variant,
+  context: DescribeContext,
+  question: (origin: Origin, options: DescribeOptions) => Promise<T>,
+): Promise<T> {
   const store = storeOf(context.layout, variant.source);
   if (!store) throw unsupported(variant);
   if (context.offline) throw offlineMissing(variant);
@@ -46,16 +83,13 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
     return text !== null && Buffer.byteLength(text) === file.size ? text : null;
   };
   const options = { ...context.ask, signal: context.signal, readStored };
-  const description = await tryOrigins(context.origins[variant.source], (origin) => origin.describe(variant, options), {
-    signal: context.signal,
-  });
-  context.described?.set(descriptionPath(variant, context.layout), description);
-  // Only a convenience: on a read-only volume the source is simply asked again.
-  await writeFileDurably(
-    descriptionPath(variant, context.layout),
-    JSON.stringify({ formatVersion: 1, ...description }),
-  ).catch(() => undefined);
-  return description;
+  // Where there is somebody else to ask, nobody is asked for long.
+  const brief = { ...options, retries: Math.min(1, options.retries) };
+  return tryOrigins(
+    context.origins[variant.source],
+    (origin, isLast) => question(origin, isLast ? options : brief),
+    context,
+  );
 }
 
 /** The source's last answer, from this process or the volume; null where there is none. */
@@ -72,7 +106,7 @@ export async function knownDescription(
 }
 
 /** What selection needs of a description. */
-export function toFacts(variant: Variant, description: ModelDescription): VariantFacts {
+export function toFacts(variant: Variant, description: ModelSurvey): VariantFacts {
   const { weightsBytes, projectorBytes } = chooseFiles(description.files, variant);
   return {
     weightsBytes: weightsBytes > 0 ? weightsBytes : null,
@@ -96,7 +130,7 @@ export async function collectFacts(
       try {
         const known = await knownDescription(variant, context);
         if (!known && !storeOf(context.layout, variant.source)) return;
-        facts.set(variant, toFacts(variant, known ?? (await describe(variant, context))));
+        facts.set(variant, toFacts(variant, known ?? (await survey(variant, context))));
       } catch (error) {
         onFailure(variant, error);
       }

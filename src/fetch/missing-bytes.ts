@@ -4,7 +4,7 @@ import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { chooseFiles } from "./choose-files.ts";
-import { knownDescription } from "./describe.ts";
+import { knownDescription, knownSurvey } from "./describe.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
@@ -18,14 +18,17 @@ export interface ModelAmounts {
 /** What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described">,
+  context: Pick<SyncContext, "layout" | "described" | "surveyed">,
 ): Promise<ModelAmounts> {
   const stored = await findComplete(context.layout, variant);
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
   const store = storeOf(context.layout, variant.source);
   const expected = await expectedFiles(variant, context);
-  if (!expected || !store)
-    return { state: "missing", bytesTotal: variant.sizeBytes, bytesPresent: 0, bytesMissing: variant.sizeBytes };
+  if (!expected || !store) {
+    const seen = knownSurvey(variant, context);
+    const bytes = seen ? sizeOf(chooseFiles(seen.files, variant).files) : variant.sizeBytes;
+    return { state: "missing", bytesTotal: bytes, bytesPresent: 0, bytesMissing: bytes };
+  }
   const { files, revision } = expected;
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const folder = store.ingest(variant.location);
@@ -34,7 +37,7 @@ export async function missingBytes(
       (await hasSize(store.blob(model, file), file.size)) ? file.size : partialBytes(folder, file.digest, file.size),
     ),
   );
-  const bytesTotal = files.reduce((sum, { size }) => sum + size, 0);
+  const bytesTotal = sizeOf(files);
   const bytesPresent = present.reduce((sum, count) => sum + count, 0);
   return {
     state: bytesPresent > 0 ? "partial" : "missing",
@@ -52,4 +55,8 @@ async function expectedFiles(
   if (record) return record;
   const description = await knownDescription(variant, context);
   return description && { ...description, files: chooseFiles(description.files, variant).files };
+}
+
+function sizeOf(files: readonly { size: number }[]): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
 }

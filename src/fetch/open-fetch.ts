@@ -4,7 +4,8 @@ import { createLayout } from "../store/layout.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
-import { huggingFaceOrigin } from "./sources/huggingface.ts";
+import { hubMirrors } from "./sources/hub-mirrors.ts";
+import { pathOrigin } from "./sources/path.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
@@ -21,11 +22,13 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     layout: createLayout(config.modelCacheDir, config.hfHubCache),
     offline: config.offline,
     described: new Map(),
+    surveyed: new Map(),
+    onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
     origins: {
-      huggingface: [huggingFaceOrigin({ endpoint: config.hfEndpoint, token: config.hfToken })],
+      huggingface: hubMirrors(config.mirrors, { token: config.hfToken }),
       ollama: [],
       s3: [],
-      path: [],
+      path: [pathOrigin()],
     },
     ask: {
       dispatcher,

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Digest } from "../model.ts";
+import type { Digest, Source } from "../model.ts";
 
 /** Every path under the volume. Nothing else in the project joins one. */
 export interface Layout {
@@ -11,6 +11,8 @@ export interface Layout {
   lease(name: string): string;
   /** The hub cache, as Hugging Face tools lay it out. */
   hub: HubLayout;
+  /** Models of buckets and folders, as plain files. */
+  folders: FolderLayout;
 }
 
 export interface HubLayout {
@@ -26,6 +28,15 @@ export interface HubLayout {
   ingest(id: string): string;
   /** Where a snapshot is put together before it gets its name. */
   stagedSnapshot(id: string, token: string): string;
+}
+
+export interface FolderLayout {
+  root: string;
+  model(source: Source, location: string, revision: string): string;
+  /** Folder of unfinished files; in the same tree, for the rename. */
+  ingest(source: Source, location: string): string;
+  /** Where a model's folder is put together before it gets its name; a later try goes on with it. */
+  staged(source: Source, location: string, revision: string): string;
 }
 
 export function createLayout(volume: string, hubCache: string): Layout {
@@ -45,6 +56,18 @@ export function createLayout(volume: string, hubCache: string): Layout {
       ingest: (id) => join(repo(id), ".muster", "ingest"),
       stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
     },
+    folders: createFolderLayout(join(volume, "base-models")),
+  };
+}
+
+function createFolderLayout(root: string): FolderLayout {
+  const name = (source: Source, location: string) => slug(`${source}/${location.replace(/^(\w+:\/\/)?\/?/, "")}`);
+  const own = (source: Source, location: string) => join(root, ".muster", name(source, location));
+  return {
+    root,
+    model: (source, location, revision) => join(root, name(source, location), slug(revision)),
+    ingest: (source, location) => join(own(source, location), "ingest"),
+    staged: (source, location, revision) => join(own(source, location), "staged", slug(revision)),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { FileSpec, Source, StoredModel } from "../model.ts";
+import { folderStore } from "./folder-store.ts";
 import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
 import type { Layout } from "./layout.ts";
 
@@ -28,7 +29,8 @@ export interface ModelStore {
 
 /** Null for sources whose models this version cannot store. */
 export function storeOf(layout: Layout, source: Source): ModelStore | null {
-  return source === "huggingface" ? hubStore(layout) : null;
+  if (source === "huggingface") return hubStore(layout);
+  return source === "ollama" ? null : folderStore(layout, source);
 }
 
 function hubStore({ hub }: Layout): ModelStore {

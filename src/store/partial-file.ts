@@ -41,6 +41,8 @@ export class PartialFile {
     mkdirSync(folder, { recursive: true });
     const { path, journalPath } = partialPaths(folder, digest);
     const header = journalHeader(digest, size);
+    // What a kill left of copying a file of a disk may be that very file: it is not written to.
+    if (isLinked(path)) rmSync(path);
     const done = sizeOf(path) === size ? readJournal(journalPath, header) : null;
     // The journal first: without data it is worth nothing, and data with the journal of an older try would be believed.
     if (!done) writeFileAtomically(journalPath, header);
@@ -119,6 +121,10 @@ export async function syncFolder(folder: string): Promise<void> {
 /** Where the bytes of an unfinished file stand. */
 export function partialPath(folder: string, digest: Digest): string {
   return partialPaths(folder, digest).path;
+}
+
+function isLinked(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.nlink ?? 1) > 1;
 }
 
 function sizeOf(path: string): number | undefined {

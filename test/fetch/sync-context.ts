@@ -2,14 +2,17 @@ import type { Dispatcher } from "undici";
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
-import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
+import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
+import { pathOrigin } from "../../src/fetch/sources/path.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
+import { parsePlaces } from "../../src/place.ts";
 import { createLayout } from "../../src/store/layout.ts";
 
 /** What a sync needs to be told; plain data, so that a process of its own can be told as well. */
 export interface SyncInput {
+  /** As HF_ENDPOINT. */
   endpoint: string;
   volume: string;
   /** `huggingface/hub` on the volume. */
@@ -47,10 +50,10 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
     offline: input.offline ?? false,
     origins: {
-      huggingface: [huggingFaceOrigin({ endpoint, token: input.token ?? null })],
+      huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null }),
       ollama: [],
       s3: [],
-      path: [],
+      path: [pathOrigin()],
     },
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
