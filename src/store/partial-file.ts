@@ -1,5 +1,6 @@
 import {
   closeSync,
+  fdatasync,
   fsync,
   ftruncateSync,
   mkdirSync,
@@ -17,6 +18,9 @@ import { promisify } from "node:util";
 import type { Digest } from "../model.ts";
 import { addRange, type Range, totalBytes } from "./ranges.ts";
 
+/** The disk begins this early, so that little is left to wait for at the end. */
+const SYNC_BYTES = 64 << 20;
+
 /**
  * A file that is being fetched: its bytes, at their final offsets, and a journal of the ranges written. A kill at any
  * moment costs what was written since the last journal line. Synchronous, because it lives on a transfer thread.
@@ -28,6 +32,9 @@ export class PartialFile {
   /** Null where none is kept. */
   #journal: number | null;
   #done: Range[];
+  /** Bytes written since the disk was last set to work. */
+  #unsynced = 0;
+  #syncing = false;
 
   private constructor(path: string, fd: number, journalPath: string, journal: number | null, done: Range[]) {
     this.path = path;
@@ -67,6 +74,14 @@ export class PartialFile {
     for (let written = 0; written < bytes.length; ) {
       written += writeSync(this.fd, bytes, written, bytes.length - written, offset + written);
     }
+    this.#unsynced += bytes.length;
+    if (this.#unsynced < SYNC_BYTES || this.#syncing) return;
+    this.#unsynced = 0;
+    this.#syncing = true;
+    // A failure is met by the sync at the end, or by the next write.
+    fdatasync(this.fd, () => {
+      this.#syncing = false;
+    });
   }
 
   /** Notes that these bytes are written; gives how many of them were not before. One line, one write: a torn last line is ignored when read. */

@@ -118,7 +118,7 @@ export class Scheduler {
   #pieceOf(file: FileTransfer, now: number): number {
     const rate = file.rate(now);
     const { onTrial, target } = this.#growth;
-    const wanted = rate > 0 ? rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual) : FIRST_PIECE;
+    const wanted = rate > 0 ? Math.round(rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual)) : FIRST_PIECE;
     // Shorter towards the end, so that all connections are done at about the same time.
     const share = target === 1 ? file.unclaimed : Math.ceil(file.unclaimed / (2 * target));
     return Math.max(LEAST_PIECE, Math.min(wanted, share));
