@@ -16,7 +16,13 @@ const API_RETRIES = 4;
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
   const { stallTimeoutMs, maxConnections } = config;
   const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
-  const lanes = new Lanes({ connections: maxConnections, stallTimeoutMs, userAgent: USER_AGENT });
+  const lanes = new Lanes({
+    connections: maxConnections,
+    stallTimeoutMs,
+    userAgent: USER_AGENT,
+    verify: true,
+    bandwidth: null,
+  });
   return {
     volume: config.modelCacheDir,
     layout: createLayout(config.modelCacheDir, config.hfHubCache),

@@ -1,30 +1,29 @@
 import { existsSync } from "node:fs";
 import { constants, copyFile, mkdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { FileSpec, Source } from "../model.ts";
+import type { FileSpec, Source, StoredModel } from "../model.ts";
 import { hasSize } from "./has-size.ts";
 import type { Layout } from "./layout.ts";
-import { makeFolder } from "./make-folder.ts";
-import type { ModelStore } from "./model-store.ts";
 import { syncFolder } from "./partial-file.ts";
 
+type ModelRevision = Pick<StoredModel, "location" | "revision">;
+
 /** Models as plain folders of files, a folder a revision. A folder appears whole, by one rename. */
-export function folderStore({ folders }: Layout, source: Source): ModelStore {
-  return {
-    root: folders.root,
-    leaseName: (location) => `${source}:${location}`,
-    path: ({ location, revision }) => folders.model(source, location, revision),
-    ingest: (location) => folders.ingest(source, location),
-    blob({ location, revision }, { path }) {
-      const shown = folders.model(source, location, revision);
-      return join(existsSync(shown) ? shown : folders.staged(source, location, revision), path);
-    },
-    prepare: ({ location }) => makeFolder(folders.ingest(source, location)),
-    publish: ({ location, revision }, files) =>
-      showFolder(folders.staged(source, location, revision), folders.model(source, location, revision), files),
-    finish: async () => undefined,
-    isFinished: async () => true,
-  };
+
+/** The folder where the model's files stand: shown, or while it is put together. */
+export function folderOf({ folders }: Layout, source: Source, { location, revision }: ModelRevision): string {
+  const shown = folders.model(source, location, revision);
+  return existsSync(shown) ? shown : folders.staged(source, location, revision);
+}
+
+/** Shows the model, all its files being in place. */
+export async function publishFolder(
+  { folders }: Layout,
+  source: Source,
+  { location, revision, files }: ModelRevision & { files: readonly FileSpec[] },
+): Promise<void> {
+  const staged = folders.staged(source, location, revision);
+  await showFolder(staged, folders.model(source, location, revision), files);
 }
 
 async function showFolder(staged: string, target: string, files: readonly FileSpec[]): Promise<void> {

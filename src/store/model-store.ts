@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import type { FileSpec, Source, StoredModel } from "../model.ts";
-import { folderStore } from "./folder-store.ts";
+import { folderOf, publishFolder } from "./folder-store.ts";
 import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
 import type { Layout } from "./layout.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /** A model in one revision, as its store is asked about it. */
 export type ModelAt = Pick<StoredModel, "location" | "requestedRevision" | "revision">;
@@ -45,5 +47,20 @@ function hubStore({ hub }: Layout): ModelStore {
     finish: ({ location, requestedRevision, revision }) => writeRef(hub, location, requestedRevision, revision),
     isFinished: async ({ location, requestedRevision, revision }) =>
       requestedRevision === revision || (await readRef(hub, location, requestedRevision)) !== null,
+  };
+}
+
+function folderStore(layout: Layout, source: Source): ModelStore {
+  const { folders } = layout;
+  return {
+    root: folders.root,
+    leaseName: (location) => `${source}:${location}`,
+    path: ({ location, revision }) => folders.model(source, location, revision),
+    ingest: (location) => folders.ingest(source, location),
+    blob: (model, { path }) => join(folderOf(layout, source, model), path),
+    prepare: ({ location }) => makeFolder(folders.ingest(source, location)),
+    publish: (model, files) => publishFolder(layout, source, { ...model, files }),
+    finish: async () => undefined,
+    isFinished: async () => true,
   };
 }

@@ -33,7 +33,7 @@ export interface Transfer extends AsyncDisposable {
 
 export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncInput): Transfer {
   const dispatcher = createDispatcher({ connections: 4, stallTimeoutMs });
-  const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT });
+  const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT, verify: true, bandwidth: null });
   return {
     dispatcher,
     lanes,
