@@ -4,8 +4,10 @@ import { createLayout } from "../store/layout.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
+import { bucketOpener } from "./s3/open-bucket.ts";
 import { hubMirrors } from "./sources/hub-mirrors.ts";
 import { pathOrigin } from "./sources/path.ts";
+import { s3Origin } from "./sources/s3.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
@@ -16,6 +18,7 @@ const API_RETRIES = 4;
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
   const { stallTimeoutMs, maxConnections } = config;
   const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
+  const openBucket = bucketOpener(config.s3, dispatcher);
   const lanes = new Lanes({
     connections: maxConnections,
     stallTimeoutMs,
@@ -31,9 +34,9 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     surveyed: new Map(),
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
     origins: {
-      huggingface: hubMirrors(config.mirrors, { token: config.hfToken }),
+      huggingface: hubMirrors(config.mirrors, { token: config.hfToken, openBucket }),
       ollama: [],
-      s3: [],
+      s3: [s3Origin(openBucket)],
       path: [pathOrigin()],
     },
     ask: {

@@ -2,8 +2,10 @@ import type { Dispatcher } from "undici";
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
+import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
 import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
 import { pathOrigin } from "../../src/fetch/sources/path.ts";
+import { s3Origin } from "../../src/fetch/sources/s3.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
@@ -15,6 +17,7 @@ export interface SyncInput {
   /** As HF_ENDPOINT. */
   endpoint: string;
   volume: string;
+  s3Endpoint?: string;
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
   token?: string;
@@ -45,14 +48,18 @@ export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncI
 
 export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, signal?: AbortSignal): SyncContext {
   const { endpoint, volume } = input;
+  const openBucket = bucketOpener(
+    { endpoint: input.s3Endpoint ?? null, forcePathStyle: true, region: "us-east-1" },
+    dispatcher,
+  );
   return {
     volume,
     layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
     offline: input.offline ?? false,
     origins: {
-      huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null }),
+      huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null, openBucket }),
       ollama: [],
-      s3: [],
+      s3: [s3Origin(openBucket)],
       path: [pathOrigin()],
     },
     ask: { dispatcher, retries: input.retries ?? 4 },

@@ -1,6 +1,8 @@
 import { toMusterError } from "../../errors.ts";
 import type { Place } from "../../place.ts";
 import type { Origin } from "../origin.ts";
+import { bucketShelf } from "../s3/bucket-shelf.ts";
+import type { OpenBucket } from "../s3/open-bucket.ts";
 import { huggingFaceOrigin } from "./huggingface.ts";
 import { mirrorOrigin } from "./mirror.ts";
 import { folderShelf } from "./path.ts";
@@ -10,11 +12,14 @@ import { volumeOrigin } from "./volume.ts";
  * The places of HF_ENDPOINT as origins, in their order. Each hub that is named there is sent the token: who sets both
  * means it, and no host that a hub leads to gets it. Buckets and folders get none.
  */
-export function hubMirrors(places: readonly Place[], { token }: { token: string | null }): Origin[] {
-  return places.flatMap((place) => {
-    if (place.kind === "hub") return [huggingFaceOrigin({ endpoint: place.endpoint, token })];
-    if (place.kind === "s3") return [];
-    return [folderMirror(place.path)];
+export function hubMirrors(
+  places: readonly Place[],
+  { token, openBucket }: { token: string | null; openBucket: OpenBucket },
+): Origin[] {
+  return places.map((place) => {
+    if (place.kind === "hub") return huggingFaceOrigin({ endpoint: place.endpoint, token });
+    if (place.kind === "s3") return mirrorOrigin(bucketShelf(place, openBucket));
+    return folderMirror(place.path);
   });
 }
 
