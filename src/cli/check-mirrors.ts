@@ -1,7 +1,9 @@
 import { readdir } from "node:fs/promises";
 import type { Config } from "../config.ts";
+import { toMusterError } from "../errors.ts";
 import { createDispatcher } from "../fetch/dispatcher.ts";
-import type { FolderPlace } from "../place.ts";
+import { bucketOpener } from "../fetch/s3/open-bucket.ts";
+import { type BucketPlace, type FolderPlace, showPlace } from "../place.ts";
 import type { Check } from "./checks.ts";
 import { knock, TRY_MS } from "./knock.ts";
 
@@ -11,7 +13,7 @@ export async function checkMirrors(config: Config): Promise<Check[]> {
   return Promise.all(
     config.mirrors.map((place) => {
       if (place.kind === "hub") return checkHub(place.endpoint, config.hfToken);
-      return checkFolder(place as FolderPlace);
+      return place.kind === "s3" ? checkBucket(place, config) : checkFolder(place);
     }),
   );
 }
@@ -33,6 +35,26 @@ async function checkHub(endpoint: string, hfToken: string | null): Promise<Check
     return { name: "hub", result: "warn", found, hint: "See the hub's status page, or set HF_ENDPOINT to a mirror." };
   }
   return { name: "hub", result: "ok", found: `${endpoint} answers in ${answer.ms} ms; ${token}` };
+}
+
+async function checkBucket(place: BucketPlace, { s3 }: Config): Promise<Check> {
+  const name = showPlace(place);
+  const dispatcher = createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS });
+  const startedAt = performance.now();
+  try {
+    const bucket = await bucketOpener(s3, dispatcher)(place.bucket);
+    const prefix = [place.prefix, "base-models/"].filter(Boolean).join("/");
+    const found = await bucket.list(prefix, 1, { retries: 0 });
+    const ms = Math.round(performance.now() - startedAt);
+    if (found.length > 0) return { name: "mirror", result: "ok", found: `${name} answers in ${ms} ms` };
+    const hint = `Fill it with \`muster push MODEL ${name}\`.`;
+    return { name: "mirror", result: "warn", found: `${name} answers in ${ms} ms and holds no models`, hint };
+  } catch (error) {
+    const { message, hint } = toMusterError(error);
+    return { name: "mirror", result: "fail", found: message, hint };
+  } finally {
+    await dispatcher.destroy();
+  }
 }
 
 async function checkFolder({ path }: FolderPlace): Promise<Check> {

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { MusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
+import { sizeOf } from "./file-sizes.ts";
 
 /** What an engine needs of a repository, and what it can do without: the same weights in other formats, copies, pictures. */
 
@@ -115,8 +116,4 @@ function matchesAny(path: string, patterns: string[]): boolean {
   return patterns.some((pattern) =>
     posix.matchesGlob(pattern.includes("/") ? path : posix.basename(path), pattern.replace(/\/$/, "/**")),
   );
-}
-
-function sizeOf(files: readonly Named[]): number {
-  return files.reduce((sum, { size }) => sum + size, 0);
 }

@@ -5,6 +5,7 @@ import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { chooseFiles } from "./choose-files.ts";
 import { knownDescription, knownSurvey } from "./describe.ts";
+import { sizeOf } from "./file-sizes.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
@@ -55,8 +56,4 @@ async function expectedFiles(
   if (record) return record;
   const description = await knownDescription(variant, context);
   return description && { ...description, files: chooseFiles(description.files, variant).files };
-}
-
-function sizeOf(files: readonly { size: number }[]): number {
-  return files.reduce((sum, { size }) => sum + size, 0);
 }

@@ -46,6 +46,7 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     },
     lanes,
     disk: new DiskBudget(config.minFreeBytes),
+    openBucket,
     signal,
     async [Symbol.asyncDispose]() {
       await Promise.all([lanes.close(), dispatcher.destroy()]);

@@ -65,6 +65,7 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
     disk: new DiskBudget(input.minFreeBytes ?? 0),
+    openBucket,
     signal,
   };
 }

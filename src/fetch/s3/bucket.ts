@@ -42,7 +42,7 @@ type Ask = Pick<AskOptions, "retries" | "signal" | "onRetry">;
 
 /** Credentials come from where AWS tools look for them. */
 export function connectBuckets(store: ObjectStore, dispatcher: Dispatcher): (name: string) => Bucket {
-  const client = new S3Client({
+  const config: S3ClientConfig = {
     ...(store.endpoint ? { endpoint: store.endpoint } : {}),
     ...(store.region ? { region: store.region } : {}),
     forcePathStyle: store.forcePathStyle,
@@ -52,19 +52,24 @@ export function connectBuckets(store: ObjectStore, dispatcher: Dispatcher): (nam
     responseChecksumValidation: "WHEN_REQUIRED",
     customUserAgent: USER_AGENT,
     requestHandler: sdkTransport(dispatcher) as unknown as NonNullable<S3ClientConfig["requestHandler"]>,
-  });
-  return (name) => new Bucket(name, client, store.endpoint ?? "https://s3.amazonaws.com");
+  };
+  const client = new S3Client(config);
+  // Or else the checksum of an empty body becomes part of signed URLs.
+  const signer = new S3Client({ ...config, requestChecksumCalculation: "WHEN_REQUIRED" });
+  return (name) => new Bucket(name, { client, signer, endpoint: store.endpoint ?? "https://s3.amazonaws.com" });
 }
 
 /** The requests of one bucket, tried again while errors are of the passing kind. All throw MusterError. */
 export class Bucket {
   readonly name: string;
   readonly #client: S3Client;
+  readonly #signer: S3Client;
   readonly #endpoint: string;
 
-  constructor(name: string, client: S3Client, endpoint: string) {
+  constructor(name: string, { client, signer, endpoint }: { client: S3Client; signer: S3Client; endpoint: string }) {
     this.name = name;
     this.#client = client;
+    this.#signer = signer;
     this.#endpoint = endpoint;
   }
 
@@ -116,10 +121,10 @@ export class Bucket {
   /** A URL that grants reading the object, for a time. */
   async sign(key: string): Promise<string> {
     try {
-      const credentials = await this.#client.config.credentials();
+      const credentials = await this.#signer.config.credentials();
       for (const secret of [credentials.secretAccessKey, credentials.sessionToken ?? ""]) registerSecret(secret);
       const command = new GetObjectCommand({ Bucket: this.name, Key: key });
-      return await getSignedUrl(this.#client, command, { expiresIn: SIGNED_S });
+      return await getSignedUrl(this.#signer, command, { expiresIn: SIGNED_S });
     } catch (error) {
       throw this.#fail(error, key);
     }

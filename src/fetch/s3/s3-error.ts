@@ -45,7 +45,9 @@ export function s3Error(error: unknown, { name, endpoint }: S3Subject): MusterEr
   if (error instanceof MusterError) return error;
   const { name: kind = "", message, Code, $metadata, $response } = error as SdkError;
   const status = $metadata?.httpStatusCode ?? 0;
-  const said = `${Code ?? kind}${message && message !== "UnknownError" ? `: ${message}` : ""}`;
+  // To a HEAD request servers say nothing but the status, and what is in front of them may say anything.
+  const isSilent = /^Unknown(Error)?$|^NotFound$/.test(kind) || /deserialization/i.test(message);
+  const said = isSilent ? `status ${status}` : `${Code ?? kind}: ${message}`;
   const build = (code: ErrorCode, text: string, hint: string) =>
     new MusterError(code, `${text} (${said}).`, {
       hint,
