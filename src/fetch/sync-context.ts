@@ -1,5 +1,6 @@
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
+import type { KnownContent } from "./known-content.ts";
 import type { OpenBucket } from "./s3/open-bucket.ts";
 import type { NoteLevel } from "./transfer/job.ts";
 import type { Lanes } from "./transfer/lanes.ts";
@@ -10,6 +11,7 @@ export interface SyncContext extends DescribeContext {
   lanes: Lanes;
   disk: DiskBudget;
   openBucket: OpenBucket;
+  content: KnownContent;
 }
 
 export interface ModelProgress {

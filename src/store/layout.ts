@@ -9,6 +9,8 @@ export interface Layout {
   /** What sources said of models, kept so that a plan needs no network. */
   description(key: string): string;
   lease(name: string): string;
+  /** Where models stand, of whatever source; what a quota is about. */
+  modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
   hub: HubLayout;
   /** Models of buckets and folders, as plain files. */
@@ -41,11 +43,13 @@ export interface FolderLayout {
 
 export function createLayout(volume: string, hubCache: string): Layout {
   const own = join(volume, ".muster");
+  const folders = createFolderLayout(join(volume, "base-models"));
   const repo = (id: string) => join(hubCache, `models--${id.replaceAll("/", "--")}`);
   return {
     manifests: join(own, "models"),
     manifest: (key) => join(own, "models", `${key}.json`),
     description: (key) => join(own, "descriptions", `${key}.json`),
+    modelFolders: [hubCache, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
     hub: {
       root: hubCache,
@@ -56,7 +60,7 @@ export function createLayout(volume: string, hubCache: string): Layout {
       ingest: (id) => join(repo(id), ".muster", "ingest"),
       stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
     },
-    folders: createFolderLayout(join(volume, "base-models")),
+    folders,
   };
 }
 

@@ -2,6 +2,7 @@ import type { Dispatcher } from "undici";
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
+import { KnownContent } from "../../src/fetch/known-content.ts";
 import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
 import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
 import { pathOrigin } from "../../src/fetch/sources/path.ts";
@@ -11,6 +12,7 @@ import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
 import { parsePlaces } from "../../src/place.ts";
 import { createLayout } from "../../src/store/layout.ts";
+import { usedBytes } from "../../src/store/used-bytes.ts";
 
 /** What a sync needs to be told; plain data, so that a process of its own can be told as well. */
 export interface SyncInput {
@@ -26,6 +28,7 @@ export interface SyncInput {
   retries?: number;
   offline?: boolean;
   minFreeBytes?: number;
+  maxCacheBytes?: number;
 }
 
 /** Connections and transfer threads. */
@@ -52,9 +55,10 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     { endpoint: input.s3Endpoint ?? null, forcePathStyle: true, region: "us-east-1" },
     dispatcher,
   );
+  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`);
   return {
     volume,
-    layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
+    layout,
     offline: input.offline ?? false,
     origins: {
       huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null, openBucket }),
@@ -64,8 +68,13 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     },
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
-    disk: new DiskBudget(input.minFreeBytes ?? 0),
     openBucket,
+    content: new KnownContent(),
+    disk: new DiskBudget({
+      minFreeBytes: input.minFreeBytes ?? 0,
+      maxCacheBytes: input.maxCacheBytes ?? null,
+      usedBytes: () => usedBytes(layout.modelFolders),
+    }),
     signal,
   };
 }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { MusterError } from "../../errors.ts";
 import type { StoredModel } from "../../model.ts";
 import { parsePlace } from "../../place.ts";
+import { DiskBudget } from "../disk-budget.ts";
 import { publishedFolder } from "../published-model.ts";
 import { keyOf } from "../s3/bucket-shelf.ts";
 import type { SyncContext } from "../sync-context.ts";
@@ -13,7 +14,11 @@ import type { PushTarget } from "./push-target.ts";
 export async function openTarget(destination: string, model: StoredModel, context: SyncContext): Promise<PushTarget> {
   const place = parsePlace(destination);
   const folder = publishedFolder(model);
-  if (place?.kind === "path") return folderTarget(join(place.path, folder), context.disk);
+  if (place?.kind === "path") {
+    // The quota is about the volume; another disk only keeps the usual reserve.
+    const disk = new DiskBudget({ minFreeBytes: null, maxCacheBytes: null, usedBytes: async () => 0 });
+    return folderTarget(join(place.path, folder), disk);
+  }
   if (place?.kind === "s3") {
     const bucket = await context.openBucket(place.bucket);
     return bucketTarget({ ...place, prefix: keyOf(place, folder) }, bucket, context.ask);

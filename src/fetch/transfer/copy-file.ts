@@ -6,6 +6,7 @@ import {
   linkSync,
   openSync,
   readSync,
+  realpathSync,
   rmSync,
   type Stats,
   statSync,
@@ -72,7 +73,8 @@ function isLinkable({ uid, mode }: Stats): boolean {
 
 function hardLink(from: string, to: string): boolean {
   try {
-    linkSync(from, to);
+    // The file, not a link to it.
+    linkSync(realpathSync(from), to);
     return true;
   } catch {
     return false;
