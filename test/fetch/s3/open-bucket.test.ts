@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { expect, it } from "vitest";
 
-/** The SDK is a third of the bundle; commands that meet no bucket must not wait for it. */
+/** The SDK is a quarter of the bundle; commands that meet no bucket must not wait for it. */
 it("what loads at the start, of the command and of every subcommand, holds nothing of the SDK", async () => {
   const root = join(import.meta.dirname, "../../..");
   const { metafile } = await build({
