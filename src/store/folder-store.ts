@@ -5,6 +5,7 @@ import type { FileSpec, Source, StoredModel } from "../model.ts";
 import { hasSize } from "./has-size.ts";
 import type { Layout } from "./layout.ts";
 import { syncFolder } from "./partial-file.ts";
+import { syncFiles } from "./sync-files.ts";
 
 type ModelRevision = Pick<StoredModel, "location" | "revision">;
 
@@ -59,7 +60,8 @@ async function placeTwins(folder: string, files: readonly FileSpec[]): Promise<v
       await rm(temporary, { force: true });
     }
   }
-  await syncFolder(folder);
+  const copied = lacking.map(({ path }) => join(folder, path));
+  await syncFiles(copied, copied);
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -1,5 +1,7 @@
 import {
   closeSync,
+  existsSync,
+  fchmodSync,
   fdatasync,
   fsync,
   ftruncateSync,
@@ -12,7 +14,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { chmod, mkdir, open, rename } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { hasSystemCode } from "../errors.ts";
@@ -50,14 +52,14 @@ export class PartialFile {
    * anew each time, and costs a third of the system calls: for files that come in one go.
    */
   static open(folder: string, digest: Digest, size: number, { journaled = true } = {}): PartialFile {
-    mkdirSync(folder, { recursive: true });
+    if (!existsSync(folder)) mkdirSync(folder, { recursive: true });
     const { path, journalPath } = partialPaths(folder, digest);
     const header = journalHeader(digest, size);
-    if (!journaled) return new PartialFile(path, openNew(path), journalPath, null, []);
+    if (!journaled) return new PartialFile(path, createFile(path), journalPath, null, []);
     const done = isOwn(path, size) ? readJournal(journalPath, header) : null;
     // The journal first: without data it is worth nothing, and data with the journal of an older try would be believed.
     if (!done) writeFileAtomically(journalPath, header);
-    const fd = done ? openSync(path, "r+") : openNew(path);
+    const fd = done ? openSync(path, "r+") : createFile(path);
     try {
       if (!done) ftruncateSync(fd, size);
       return new PartialFile(path, fd, journalPath, openSync(journalPath, "a"), done ?? []);
@@ -124,14 +126,23 @@ export function partialBytes(folder: string, digest: Digest, size: number): numb
   return sizeOf(path) === size ? totalBytes(readJournal(journalPath, journalHeader(digest, size)) ?? []) : 0;
 }
 
-/** Gives a verified and synced partial its final name, durably. The journal goes last: without it the partial is worth nothing. */
-export async function commitPartial(folder: string, digest: Digest, target: string): Promise<void> {
+/**
+ * Gives a verified partial its final name; `syncFolder` of the target's folder makes that durable. The journal goes
+ * last: without it the partial is worth nothing.
+ */
+export async function commitPartial(
+  folder: string,
+  digest: Digest,
+  target: string,
+  { journaled = true } = {},
+): Promise<void> {
   const { path, journalPath } = partialPaths(folder, digest);
-  await mkdir(dirname(target), { recursive: true });
-  await chmod(path, 0o644);
-  await rename(path, target);
-  await syncFolder(dirname(target));
-  rmSync(journalPath, { force: true });
+  await rename(path, target).catch(async (error: unknown) => {
+    if (!hasSystemCode(error, "ENOENT")) throw error;
+    await mkdir(dirname(target), { recursive: true });
+    await rename(path, target);
+  });
+  if (journaled) await rm(journalPath, { force: true });
 }
 
 /** Makes renames inside the folder survive a power cut, where the file system can. */
@@ -144,6 +155,13 @@ export async function syncFolder(folder: string): Promise<void> {
 /** Where the bytes of an unfinished file stand. */
 export function partialPath(folder: string, digest: Digest): string {
   return partialPaths(folder, digest).path;
+}
+
+/** Readable for everybody, whatever this process's mask: engines run as other users. */
+function createFile(path: string): number {
+  const fd = openNew(path);
+  fchmodSync(fd, 0o644);
+  return fd;
 }
 
 /** What a kill left of copying a file of a disk may be that very file, by a hard link: it is never written to. */

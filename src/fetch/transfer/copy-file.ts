@@ -1,7 +1,9 @@
 import {
+  chmodSync,
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
   fsyncSync,
   linkSync,
   openSync,
@@ -58,6 +60,7 @@ export async function copyFileChecked(
 function reflink(from: string, to: string): boolean {
   try {
     copyFileSync(from, to, constants.COPYFILE_FICLONE_FORCE);
+    chmodSync(to, 0o644);
     return true;
   } catch {
     rmSync(to, { force: true });
@@ -65,10 +68,10 @@ function reflink(from: string, to: string): boolean {
   }
 }
 
-/** A linked file keeps owner and mode, and the mode of a partial is set in the end: it has to be that already. */
+/** A linked file keeps owner and mode: nobody else may change it, and everybody may read it. */
 function isLinkable({ uid, mode }: Stats): boolean {
   const user = process.geteuid?.();
-  return (mode & 0o777) === 0o644 && (user === 0 || user === uid);
+  return (mode & 0o577) === 0o444 && (user === 0 || user === uid);
 }
 
 function hardLink(from: string, to: string): boolean {
@@ -92,6 +95,7 @@ async function copyBytes(
   let to = -1;
   try {
     to = openSync(target, "wx", 0o644);
+    fchmodSync(to, 0o644);
     for (let position = 0; position < job.size; ) {
       const length = Math.min(BUFFER_BYTES, job.size - position);
       const count = reading(job, () => readSync(from, buffer, 0, length, position));
