@@ -75,6 +75,8 @@ describe("several hubs", () => {
 
   it("stand in for one that does not have the model, or not for this account", async () => {
     await fetched(both(), {}, "acme/only-second");
+    // On one volume the same content would be taken from the other model.
+    volume = temporaryFolder();
     first.tokens[TOKEN]!.gatedAccess = [];
     await fetched(both(), { token: TOKEN }, "acme/gated");
     first.tokens[TOKEN]!.gatedAccess = ["acme/gated"];
