@@ -60,7 +60,8 @@ function opened(socket: Socket, event: "connect" | "secureConnect", signal: Abor
     const abort = () => socket.destroy(signal.reason as Error);
     const settle = (then: () => void) => () => {
       signal.removeEventListener("abort", abort);
-      socket.off("error", fail).off("close", closed).off(event, connected);
+      // Its errors stay listened to: one that nobody hears would end the thread.
+      socket.off("close", closed).off(event, connected);
       then();
     };
     const connected = settle(() => resolve({ socket, prefix: "", headers: {} }));
@@ -88,7 +89,8 @@ function openTunnel(proxy: URL, url: URL, signal: AbortSignal): Promise<Socket> 
       signal,
     });
     request.on("error", reject).on("connect", ({ statusCode = 0 }, socket) => {
-      if (statusCode === 200) return resolve(socket as Socket);
+      socket.on("error", () => undefined);
+      if (statusCode >= 200 && statusCode < 300) return resolve(socket as Socket);
       socket.destroy();
       reject(proxyRefused(proxy.host, target, statusCode));
     });
