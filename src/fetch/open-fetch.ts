@@ -1,9 +1,11 @@
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createLayout } from "../store/layout.ts";
+import { usedBytes } from "../store/used-bytes.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
+import { KnownContent } from "./known-content.ts";
 import { huggingFaceOrigin } from "./sources/huggingface.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
@@ -20,11 +22,12 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     stallTimeoutMs,
     userAgent: USER_AGENT,
     verify: true,
-    bandwidth: null,
+    bandwidth: config.maxBandwidth,
   });
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache);
   return {
     volume: config.modelCacheDir,
-    layout: createLayout(config.modelCacheDir, config.hfHubCache),
+    layout,
     offline: config.offline,
     described: new Map(),
     origins: {
@@ -39,7 +42,12 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
       onRetry: (error, delayMs) => log.warn(`${error.message} Trying again in ${(delayMs / 1000).toFixed(1)} s`),
     },
     lanes,
-    disk: new DiskBudget(config.minFreeBytes),
+    content: new KnownContent(),
+    disk: new DiskBudget({
+      minFreeBytes: config.minFreeBytes,
+      maxCacheBytes: config.maxCacheBytes,
+      usedBytes: () => usedBytes(layout.modelFolders),
+    }),
     signal,
     async [Symbol.asyncDispose]() {
       await Promise.all([lanes.close(), dispatcher.destroy()]);

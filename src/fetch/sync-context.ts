@@ -1,5 +1,6 @@
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
+import type { KnownContent } from "./known-content.ts";
 import type { NoteLevel } from "./transfer/job.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
@@ -8,6 +9,7 @@ export interface SyncContext extends DescribeContext {
   volume: string;
   lanes: Lanes;
   disk: DiskBudget;
+  content: KnownContent;
 }
 
 export interface ModelProgress {
