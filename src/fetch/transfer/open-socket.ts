@@ -29,8 +29,9 @@ export async function openSocket(url: URL, receiver: Receiver, signal: AbortSign
   const proxyUrl = getProxyForUrl(url.href);
   const proxy = proxyUrl ? new URL(proxyUrl) : null;
   if (url.protocol === "https:") {
-    const tunnel = proxy ? await openTunnel(proxy, url, signal) : null;
-    const socket = secure(url, { onread: receiver, ...(tunnel ? { socket: tunnel } : addressOf(url)) });
+    if (!proxy) return opened(secure(url, { ...addressOf(url), onread: receiver }), "secureConnect", signal);
+    const socket = secure(url, { socket: await openTunnel(proxy, url, signal) });
+    pour(socket, receiver);
     return opened(socket, "secureConnect", signal);
   }
   if (!proxy) return opened(connectTcp({ ...addressOf(url), onread: receiver }), "connect", signal);
@@ -43,7 +44,20 @@ export async function openSocket(url: URL, receiver: Receiver, signal: AbortSign
   };
 }
 
-function secure(url: URL, options: ConnectionOptions & { onread: Receiver }): Socket {
+/** Within a tunnel Node has no `onread`: what was read is copied. */
+function pour(socket: Socket, receiver: Receiver): void {
+  socket.on("data", (bytes: Buffer) => {
+    for (let rest = bytes; rest.length > 0 && !socket.destroyed; ) {
+      const place = receiver.buffer();
+      const count = Math.min(place.length, rest.length);
+      place.set(rest.subarray(0, count));
+      if (!receiver.callback(count, place)) socket.pause();
+      rest = rest.subarray(count);
+    }
+  });
+}
+
+function secure(url: URL, options: ConnectionOptions & { onread?: Receiver }): Socket {
   const { host } = addressOf(url);
   const socket = connectTls({
     ...options,
