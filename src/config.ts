@@ -25,6 +25,9 @@ export interface Config {
   minFreeBytes: number | null;
   hfToken: string | null;
   hfEndpoint: string;
+  /** In order of preference; at least one. */
+  ollamaRegistries: string[];
+  ollamaStore: "volume" | "server";
   offline: boolean;
   enableGpu: "auto" | "true" | "false";
   minGpuMemoryGb: number | null;
@@ -118,6 +121,8 @@ function derive(given: Settings, problems: string[]): Config {
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     hfToken,
     hfEndpoint: endpoint(given.HF_ENDPOINT, problems),
+    ollamaRegistries: registries(given.OLLAMA_REGISTRY, problems),
+    ollamaStore: ollamaStore(given, problems),
     offline: given.HF_HUB_OFFLINE ?? false,
     enableGpu: gpuMode(given.ENABLE_GPU),
     minGpuMemoryGb: given.MIN_GPU_MEMORY_GB ?? null,
@@ -178,6 +183,19 @@ function endpoint(given: string | undefined, problems: string[]): string {
   const url = given ?? "https://huggingface.co";
   if (!isUrl(url, ["http:", "https:"])) problems.push(`HF_ENDPOINT is ${showValue(url)}; allowed: an http(s) URL.`);
   return url.replace(/\/+$/, "");
+}
+
+function registries(given: string | undefined, problems: string[]): string[] {
+  const urls = (given ?? "https://registry.ollama.ai").split(",").map((url) => url.trim());
+  for (const url of urls.filter((each) => !isUrl(each, ["http:", "https:"])))
+    problems.push(`OLLAMA_REGISTRY has ${showValue(url)}; allowed: one or more http(s) URLs, separated by commas.`);
+  return urls.map((url) => url.replace(/\/+$/, ""));
+}
+
+function ollamaStore({ OLLAMA_STORE, OLLAMA_URL }: Settings, problems: string[]): Config["ollamaStore"] {
+  if (OLLAMA_STORE === "server" && !OLLAMA_URL)
+    problems.push('OLLAMA_STORE is "server" and OLLAMA_URL is not set; set it to the server that keeps the models.');
+  return OLLAMA_STORE ?? "volume";
 }
 
 function filePath(name: string, given: string | undefined, problems: string[]): string | null {

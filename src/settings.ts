@@ -103,6 +103,24 @@ export const settings = z.object({
     allowed: "an http(s) URL",
     otherwise: "`https://huggingface.co`",
   }),
+  OLLAMA_REGISTRY: setting("Hub", text, {
+    description: "Ollama's registry, or mirrors of it (also ones that pull through), asked in this order.",
+    allowed: "one or more http(s) URLs, separated by commas",
+    otherwise: "`https://registry.ollama.ai`",
+  }),
+  OLLAMA_STORE: setting(
+    "Hub",
+    z
+      .string()
+      .toLowerCase()
+      .pipe(z.enum(["volume", "server"])),
+    {
+      description:
+        "Where Ollama models are kept: in OLLAMA_MODELS on this volume, or by the server at OLLAMA_URL, which is told to pull them.",
+      allowed: "volume or server",
+      otherwise: "`volume`",
+    },
+  ),
   HF_HUB_OFFLINE: setting("Hub", flag, {
     description: "Never ask the network; use what is on the volume.",
     allowed: "true or false",

@@ -7,7 +7,7 @@ import { type GlobalOptions, setup } from "./setup.ts";
 /** `muster list`: the models on the volume, by their records. */
 export async function list(options: GlobalOptions): Promise<number> {
   const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
-  const layout = createLayout(config.modelCacheDir, config.hfHubCache);
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
   const records = (await listManifests(layout)).toSorted((a, b) => a.location.localeCompare(b.location));
   const models = await Promise.all(
     records.map(async (record) => {

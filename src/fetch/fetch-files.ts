@@ -16,7 +16,7 @@ export interface FilesToFetch {
   needBytes: number;
 }
 
-/** A link that is refused again and again, each time new, is not merely expired. */
+/** A link or token that is refused again and again, each time new, is not merely expired. */
 const NEW_LINKS = 4;
 
 /** Fetches the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
@@ -79,11 +79,13 @@ async function fetchFile(
   await commitPartial(folder, file.digest, store.blob(model, file));
 }
 
-/** Whether the same origin is asked once more: for a new link, or because nobody else could serve a better copy. */
+/** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */
 function worthAnother(
   { code }: MusterError,
   { attempt, isLast, from }: { attempt: number; isLast: boolean; from: FileOrigin },
 ): boolean {
+  if (code === "ACCESS_REFUSED" || code === "TOKEN_INVALID")
+    return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
   if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
   return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
 }

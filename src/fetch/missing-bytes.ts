@@ -3,8 +3,7 @@ import { hasSize } from "../store/has-size.ts";
 import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
-import { chooseFiles } from "./choose-files.ts";
-import { knownDescription } from "./describe.ts";
+import { chosenFiles, knownDescription } from "./describe.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
@@ -51,5 +50,5 @@ async function expectedFiles(
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record) return record;
   const description = await knownDescription(variant, context);
-  return description && { ...description, files: chooseFiles(description.files, variant).files };
+  return description && { ...description, files: chosenFiles(variant, description).files };
 }

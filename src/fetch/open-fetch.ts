@@ -1,10 +1,14 @@
+import { homedir } from "node:os";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createLayout } from "../store/layout.ts";
+import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
 import { huggingFaceOrigin } from "./sources/huggingface.ts";
+import { ollamaOrigin } from "./sources/ollama.ts";
+import { openOllamaKey } from "./sources/ollama-key.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
@@ -16,14 +20,15 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
   const { stallTimeoutMs, maxConnections } = config;
   const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
   const lanes = new Lanes({ connections: maxConnections, stallTimeoutMs, userAgent: USER_AGENT });
+  const key = () => openOllamaKey(homedir(), () => stateDirectory(config.stateDir));
   return {
     volume: config.modelCacheDir,
-    layout: createLayout(config.modelCacheDir, config.hfHubCache),
+    layout: createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels),
     offline: config.offline,
     described: new Map(),
     origins: {
       huggingface: [huggingFaceOrigin({ endpoint: config.hfEndpoint, token: config.hfToken })],
-      ollama: [],
+      ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),
       s3: [],
       path: [],
     },

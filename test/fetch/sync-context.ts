@@ -3,6 +3,8 @@ import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
 import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
+import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
+import { openOllamaKey } from "../../src/fetch/sources/ollama-key.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
@@ -12,6 +14,8 @@ import { createLayout } from "../../src/store/layout.ts";
 export interface SyncInput {
   endpoint: string;
   volume: string;
+  /** Ollama's, in order of preference. */
+  registries?: string[];
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
   token?: string;
@@ -44,11 +48,13 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
   const { endpoint, volume } = input;
   return {
     volume,
-    layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`),
+    layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`),
     offline: input.offline ?? false,
     origins: {
       huggingface: [huggingFaceOrigin({ endpoint, token: input.token ?? null })],
-      ollama: [],
+      ollama: (input.registries ?? []).map((registry) =>
+        ollamaOrigin({ registry, key: () => openOllamaKey(volume, async () => volume) }),
+      ),
       s3: [],
       path: [],
     },

@@ -63,7 +63,7 @@ beforeEach(() => {
 afterAll(() => hub.close());
 
 const repoFolder = (id: string) => join(volume, "huggingface", "hub", `models--${id.replace("/", "--")}`);
-const layout = () => createLayout(volume, join(volume, "huggingface", "hub"));
+const layout = () => createLayout(volume, join(volume, "huggingface", "hub"), join(volume, "ollama"));
 const input = () => ({ endpoint: hub.url, volume });
 
 async function fetched(id: string, change: Parameters<typeof modelSpec>[1] = {}) {
