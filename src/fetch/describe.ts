@@ -7,6 +7,7 @@ import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import type { AskOptions } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
+import type { ModelServer } from "./model-server.ts";
 import type { ModelDescription, Origin } from "./origin.ts";
 import { tryOrigins } from "./try-origins.ts";
 
@@ -15,6 +16,8 @@ export interface DescribeContext {
   /** Where models of a source come from, in order of preference. */
   origins: Record<Source, readonly Origin[]>;
   ask: Omit<AskOptions, "signal">;
+  /** Engines that keep the models of a source by themselves. */
+  servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
@@ -40,6 +43,8 @@ const descriptionSchema = z.object({
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
   const store = storeOf(context.layout, variant.source);
   if (!store) throw unsupported(variant);
+  const atServer = await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null);
+  if (atServer) return atServer;
   if (context.offline) throw offlineMissing(variant);
   const readStored = async (file: FileSpec, revision = "") => {
     const model = { location: variant.location, requestedRevision: variant.revision, revision };

@@ -6,14 +6,22 @@ import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
+import type { ModelServer } from "./model-server.ts";
 import { huggingFaceOrigin } from "./sources/huggingface.ts";
 import { ollamaOrigin } from "./sources/ollama.ts";
 import { openOllamaKey } from "./sources/ollama-key.ts";
+import { ollamaServer } from "./sources/ollama-server.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
 /** Attempts after the first, for the small questions to a hub. */
 const API_RETRIES = 4;
+
+/** The Ollama server that keeps the models, where one does and not this volume. */
+export function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): ModelServer | undefined {
+  if (ollamaStore !== "server" || !engineUrls.ollama) return undefined;
+  return ollamaServer({ url: engineUrls.ollama, stallTimeoutMs });
+}
 
 /** Everything fetching works with, made from the configuration. Dispose of it when done. */
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
@@ -32,6 +40,7 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
       s3: [],
       path: [],
     },
+    servers: { ollama: serverOf(config) },
     ask: {
       dispatcher,
       retries: API_RETRIES,

@@ -34,8 +34,8 @@ export function readGguf(bytes: Uint8Array): Architecture | "more" | null {
   return toArchitecture(metadata);
 }
 
-/** Null where what every model has is missing. */
-function toArchitecture(metadata: GgufMetadata): Architecture | null {
+/** The same from the metadata itself; null where what every model has is missing. */
+export function toArchitecture(metadata: GgufMetadata): Architecture | null {
   const name = metadata.get("general.architecture");
   if (typeof name !== "string") return null;
   const list = (key: string) => [metadata.get(`${name}.${key}`) ?? []].flat().map(Number).filter(Number.isFinite);

@@ -9,11 +9,14 @@ import { partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chosenFiles, describe, offlineMissing, unsupported } from "./describe.ts";
 import { fetchFiles } from "./fetch-files.ts";
+import { syncAtServer } from "./sync-at-server.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
+  const server = context.servers?.[variant.source];
+  if (server) return syncAtServer(spec, server, context, progress);
   const complete = await findComplete(context.layout, variant);
   if (complete) return complete;
   const store = storeOf(context.layout, variant.source);

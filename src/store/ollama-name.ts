@@ -39,3 +39,8 @@ export function fullName(text: string): string {
   const { host, namespace, model, tag } = parseOllamaName(text);
   return `${host}/${namespace}/${model}:${tag}`.toLowerCase();
 }
+
+/** The manifest digest, in hex, that a catalog's revision pins; null where it leaves that to the tag. */
+export function pinnedDigest(revision: string): string | null {
+  return /^(?:sha256:)?([0-9a-f]{64})$/.exec(revision)?.[1] ?? null;
+}

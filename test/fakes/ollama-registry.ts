@@ -168,7 +168,7 @@ export async function startOllamaRegistry(): Promise<OllamaRegistry> {
     async [Symbol.asyncDispose]() {
       for (const server of [own, cdn]) {
         server.closeAllConnections();
-        await new Promise((resolve) => server.close(resolve));
+        if (server.listening) await new Promise((resolve) => server.close(resolve));
       }
     },
   };

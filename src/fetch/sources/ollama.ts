@@ -1,6 +1,6 @@
 import { MusterError, toMusterError } from "../../errors.ts";
 import type { Architecture, FileSpec } from "../../model.ts";
-import { type OllamaName, parseOllamaName } from "../../store/ollama-name.ts";
+import { type OllamaName, parseOllamaName, pinnedDigest } from "../../store/ollama-name.ts";
 import { type AskOptions, ask, askStart } from "../ask.ts";
 import type { HttpSubject } from "../http-errors.ts";
 import type { Origin } from "../origin.ts";
@@ -74,7 +74,7 @@ class ModelQuestions {
 
   /** The manifest that a catalog's revision stands for: a pinned digest, else whatever the tag names now. */
   async manifestAt(revision: string): Promise<OllamaManifest> {
-    const pinned = /^(?:sha256:)?([0-9a-f]{64})$/.exec(revision)?.[1];
+    const pinned = pinnedDigest(revision);
     const current = await this.manifest(this.name.tag);
     if (!pinned || current.digest === pinned) return current;
     const older = await this.manifest(`sha256:${pinned}`).catch((cause: unknown) => {
