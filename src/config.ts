@@ -23,6 +23,7 @@ export interface Config {
   vllmCache: string;
   /** null: 1 GB, or 2 % of a smaller volume. */
   minFreeBytes: number | null;
+  maxCacheBytes: number | null;
   hfToken: string | null;
   hfEndpoint: string;
   /** In order of preference; at least one. */
@@ -39,6 +40,8 @@ export interface Config {
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
   maxConnections: number;
+  /** Bytes a second; null without a limit. */
+  maxBandwidth: number | null;
   stallTimeoutMs: number;
   drainTimeoutMs: number;
   httpPort: number | null;
@@ -119,6 +122,7 @@ function derive(given: Settings, problems: string[]): Config {
     ollamaModels: given.OLLAMA_MODELS ?? join(modelCacheDir, "ollama"),
     vllmCache: given.VLLM_CACHE ?? join(modelCacheDir, "vllm"),
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
+    maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
     hfToken,
     hfEndpoint: endpoint(given.HF_ENDPOINT, problems),
     ollamaRegistries: registries(given.OLLAMA_REGISTRY, problems),
@@ -140,7 +144,8 @@ function derive(given: Settings, problems: string[]): Config {
     coordinatorCa: given.COORDINATOR_CA_FILE
       ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
       : null,
-    maxConnections: given.MAX_CONNECTIONS ?? 8,
+    maxConnections: given.MAX_CONNECTIONS ?? 16,
+    maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
     drainTimeoutMs: given.DRAIN_TIMEOUT ?? 25_000,
     httpPort: given.HTTP_PORT ?? null,

@@ -25,6 +25,7 @@ export const errorCodes = {
   VOLUME_NOT_WRITABLE: fix,
   VOLUME_READ_ONLY: fix,
   DISK_FULL: { exit: EXIT.tryAgain, retryable: false },
+  QUOTA_EXCEEDED: { exit: EXIT.tryAgain, retryable: false },
   MODEL_GATED: fix,
   TOKEN_INVALID: fix,
   ACCESS_REFUSED: fix,

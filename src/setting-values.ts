@@ -23,6 +23,16 @@ export const duration = z
   })
   // A timer cannot be set for much longer: it would fire at once.
   .refine((value) => value <= 596 * 3_600_000);
+/** Bytes a second, decimal units as links are sold by, or bits: 100MB/s, 1.5GB, 800Mbit/s. */
+export const bandwidth = z
+  .stringFormat("bandwidth", /^\d+(\.\d+)?([kMG]?B|[kMG]bit)(\/s)?$/)
+  .transform((value) => {
+    const [, amount, prefix, unit] = /^([\d.]+)([kMG]?)(B|bit)/.exec(value) ?? [];
+    const bytes = Number(amount) * { "": 1, k: 1e3, M: 1e6, G: 1e9 }[prefix as "" | "k" | "M" | "G"];
+    return unit === "bit" ? bytes / 8 : bytes;
+  })
+  // Less would leave every connection to the stall timer.
+  .refine((value) => value >= 10_000);
 export const httpUrl = z.string().refine((value) => isUrl(value, ["http:", "https:"]));
 export const token = z.string().refine((value) => /^[\x21-\x7e]+$/.test(value.trim()));
 

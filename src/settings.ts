@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration, flag, httpUrl, isUrl, number, path, port, text, token } from "./setting-values.ts";
+import { bandwidth, duration, flag, httpUrl, isUrl, number, path, port, text, token } from "./setting-values.ts";
 
 interface SettingMeta {
   group: string;
@@ -81,6 +81,12 @@ export const settings = z.object({
     description: "Gigabytes of the volume that fetching leaves free.",
     allowed: "a number",
     otherwise: "1 GB, or 2 % of a smaller volume",
+  }),
+  MAX_CACHE_GB: setting("Volume", number, {
+    description:
+      "Gigabytes that the models on the volume may take altogether; a fetch that would exceed them is refused.",
+    allowed: "a number",
+    otherwise: "as much as the volume has",
   }),
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",
@@ -203,9 +209,14 @@ export const settings = z.object({
     {
       description: "Connections open at once for fetching.",
       allowed: "1 to 256",
-      otherwise: "`8`",
+      otherwise: "`16`",
     },
   ),
+  MAX_BANDWIDTH: setting("Transfer", bandwidth, {
+    description: "Most that fetching takes of the link, of all connections of this process together.",
+    allowed: "a rate such as 100MB/s or 800Mbit/s, at least 10kB/s",
+    otherwise: "no limit",
+  }),
   STALL_TIMEOUT: setting("Transfer", duration, {
     description: "A connection that gives no byte for this long is given up and tried again.",
     allowed: "a duration such as 30s or 2m, at most 596h",

@@ -7,17 +7,26 @@ export interface Reservation {
   release(): void;
 }
 
+export interface DiskLimits {
+  /** Null: the usual reserve. */
+  minFreeBytes: number | null;
+  /** What models may take altogether; null: as much as there is. */
+  maxCacheBytes: number | null;
+  /** What they take now. */
+  usedBytes: () => Promise<number>;
+}
+
 /** Promises space to transfers that run side by side, so that they do not fill the disk together. */
 export class DiskBudget {
-  readonly #minFreeBytes: number | null;
+  readonly #limits: DiskLimits;
   #outstanding = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(minFreeBytes: number | null) {
-    this.#minFreeBytes = minFreeBytes;
+  constructor(limits: DiskLimits) {
+    this.#limits = limits;
   }
 
-  /** Throws DISK_FULL, before the first byte, where the missing bytes and the reserve do not fit. */
+  /** Throws DISK_FULL or QUOTA_EXCEEDED, before the first byte, where the missing bytes and the reserve do not fit. */
   reserve(path: string, bytes: number, name: string): Promise<Reservation> {
     const result = this.#turn.then(() => this.#reserve(path, bytes, name));
     this.#turn = result.catch(() => undefined);
@@ -26,7 +35,7 @@ export class DiskBudget {
 
   async #reserve(path: string, bytes: number, name: string): Promise<Reservation> {
     const { free, size } = await diskSpace(path);
-    const keepFree = reserveBytes(this.#minFreeBytes, size);
+    const keepFree = reserveBytes(this.#limits.minFreeBytes, size);
     const have = free - this.#outstanding - keepFree;
     if (bytes > have) {
       const missing = bytes - have;
@@ -39,6 +48,7 @@ export class DiskBudget {
         },
       );
     }
+    await this.#checkQuota(bytes, name);
     let left = bytes;
     this.#outstanding += left;
     const settle = (count: number) => {
@@ -47,6 +57,21 @@ export class DiskBudget {
       this.#outstanding -= settled;
     };
     return { written: (count) => settle(Math.max(0, count)), release: () => settle(left) };
+  }
+
+  async #checkQuota(bytes: number, name: string): Promise<void> {
+    const { maxCacheBytes, usedBytes } = this.#limits;
+    if (maxCacheBytes === null || bytes === 0) return;
+    const have = maxCacheBytes - (await usedBytes()) - this.#outstanding;
+    if (bytes <= have) return;
+    throw new MusterError(
+      "QUOTA_EXCEEDED",
+      `${name} needs ${gb(bytes)}, and of MAX_CACHE_GB (${gb(maxCacheBytes)}) ${gb(Math.max(0, have))} are left.`,
+      {
+        hint: "Remove models (`muster list` shows what is stored) or raise MAX_CACHE_GB; then run `muster sync`.",
+        details: { needBytes: bytes, haveBytes: have },
+      },
+    );
   }
 }
 

@@ -2,6 +2,7 @@ import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
 import { commitPartial } from "../store/partial-file.ts";
+import { shareContent } from "./known-content.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
 import type { TransferJob } from "./transfer/job.ts";
@@ -34,7 +35,7 @@ export async function fetchFiles(work: FilesToFetch, context: SyncContext, progr
     const outcomes = await Promise.allSettled(
       work.files.map(async (file) => {
         try {
-          await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
+          await bringFile(file, work, { ...context, signal }, { ...progress, onBytes });
         } catch (error) {
           local.abort(error);
           throw error;
@@ -46,6 +47,26 @@ export async function fetchFiles(work: FilesToFetch, context: SyncContext, progr
   } finally {
     reservation.release();
   }
+}
+
+/** Waits for another model's fetch of the same content where there is one, and shares that. */
+async function bringFile(
+  file: FileSpec,
+  work: FilesToFetch,
+  context: SyncContext & { signal: AbortSignal },
+  progress: ModelProgress,
+): Promise<void> {
+  const folder = work.store.ingest(work.variant.location);
+  const target = work.store.blob(work.model, file);
+  const arriving = context.content.arriving(file.digest);
+  const path = arriving ? await arriving.catch(() => null) : null;
+  if (path !== null && (await shareContent({ file, path, folder, target }, context))) {
+    progress.onBytes(file.size);
+    return;
+  }
+  const fetched = fetchFile(file, work, context, progress).then(() => commitPartial(folder, file.digest, target));
+  context.content.announce(file, target, fetched);
+  await fetched;
 }
 
 /** Leaves finished ranges in the partial, so that the next origin goes on where the last one failed. */
@@ -76,7 +97,6 @@ async function fetchFile(
     onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
   });
   signal.throwIfAborted();
-  await commitPartial(folder, file.digest, store.blob(model, file));
 }
 
 /** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */

@@ -115,12 +115,8 @@ export function networkError(error: unknown, url: string): MusterError {
   if (error instanceof Error && error.name === "AbortError") return toMusterError(error);
   const { code, message } = rootCause(error);
   const host = URL.canParse(url) ? new URL(url).host : url;
-  if (code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT") {
-    return new MusterError("STALLED", `${host} sent nothing for the whole of STALL_TIMEOUT.`, {
-      hint: "It is tried again; on a very slow link raise STALL_TIMEOUT.",
-      cause: error,
-    });
-  }
+  if (code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT")
+    return stalled(host, "nothing for the whole of STALL_TIMEOUT");
   if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|ERR_TLS|ERR_SSL|EPROTO/.test(code)) {
     return new MusterError("TLS_FAILED", `The secure connection to ${host} failed: ${message}.`, {
       hint: "Behind an inspecting proxy set NODE_EXTRA_CA_CERTS to its certificate; check HF_ENDPOINT, OLLAMA_REGISTRY and HTTPS_PROXY.",
@@ -130,6 +126,26 @@ export function networkError(error: unknown, url: string): MusterError {
   return new MusterError("HOST_UNREACHABLE", `${host} cannot be reached: ${message || code}.`, {
     hint: "Check the network, DNS, HTTPS_PROXY and NO_PROXY; `muster doctor` tries each host.",
     cause: error,
+  });
+}
+
+/** `sent`: what came instead of bytes, after the host's name. */
+export function stalled(host: string, sent: string): MusterError {
+  return new MusterError("STALLED", `${host} sent ${sent}.`, {
+    hint: "It is tried again; on a very slow link raise STALL_TIMEOUT.",
+  });
+}
+
+export function notHttp(host: string, cause: Error): MusterError {
+  return new MusterError("RESPONSE_INVALID", `${host} answered with something that is not HTTP (${cause.message}).`, {
+    hint: "Check that the address is a web server's, and that no proxy answers in its place.",
+    cause,
+  });
+}
+
+export function proxyRefused(proxy: string, target: string, status: number): MusterError {
+  return new MusterError("HOST_UNREACHABLE", `The proxy ${proxy} refuses to connect to ${target} (${status}).`, {
+    hint: "Check HTTPS_PROXY and its credentials, or name the host in NO_PROXY.",
   });
 }
 

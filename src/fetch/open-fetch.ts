@@ -2,10 +2,12 @@ import { homedir } from "node:os";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createLayout } from "../store/layout.ts";
+import { usedBytes } from "../store/used-bytes.ts";
 import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
+import { KnownContent } from "./known-content.ts";
 import type { ModelServer } from "./model-server.ts";
 import { huggingFaceOrigin } from "./sources/huggingface.ts";
 import { ollamaOrigin } from "./sources/ollama.ts";
@@ -27,11 +29,18 @@ export function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): M
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
   const { stallTimeoutMs, maxConnections } = config;
   const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
-  const lanes = new Lanes({ connections: maxConnections, stallTimeoutMs, userAgent: USER_AGENT });
+  const lanes = new Lanes({
+    connections: maxConnections,
+    stallTimeoutMs,
+    userAgent: USER_AGENT,
+    verify: true,
+    bandwidth: config.maxBandwidth,
+  });
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
   const key = () => openOllamaKey(homedir(), () => stateDirectory(config.stateDir));
   return {
     volume: config.modelCacheDir,
-    layout: createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels),
+    layout,
     offline: config.offline,
     described: new Map(),
     origins: {
@@ -47,7 +56,12 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
       onRetry: (error, delayMs) => log.warn(`${error.message} Trying again in ${(delayMs / 1000).toFixed(1)} s`),
     },
     lanes,
-    disk: new DiskBudget(config.minFreeBytes),
+    content: new KnownContent(),
+    disk: new DiskBudget({
+      minFreeBytes: config.minFreeBytes,
+      maxCacheBytes: config.maxCacheBytes,
+      usedBytes: () => usedBytes(layout.modelFolders),
+    }),
     signal,
     async [Symbol.asyncDispose]() {
       await Promise.all([lanes.close(), dispatcher.destroy()]);

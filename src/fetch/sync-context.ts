@@ -1,5 +1,6 @@
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
+import type { KnownContent } from "./known-content.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
 export type { ModelProgress } from "./model-progress.ts";
@@ -9,4 +10,5 @@ export interface SyncContext extends DescribeContext {
   volume: string;
   lanes: Lanes;
   disk: DiskBudget;
+  content: KnownContent;
 }

@@ -9,6 +9,7 @@ import { partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chosenFiles, describe, offlineMissing, unsupported } from "./describe.ts";
 import { fetchFiles } from "./fetch-files.ts";
+import { findContent, shareContent } from "./known-content.ts";
 import { syncAtServer } from "./sync-at-server.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
 
@@ -76,7 +77,7 @@ async function storePlan(
 ): Promise<StoredModel> {
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const present = await presentFiles(files, { trusted: recorded, store, model, context });
-  const missing = distinct(files.filter((file) => !present.has(file)));
+  const missing = await shareKnown(distinct(files.filter((file) => !present.has(file))), { store, model, context });
   if (missing.length > 0 && context.offline) throw offlineMissing(variant);
   const folder = store.ingest(variant.location);
   const partial = missing.reduce((sum, { digest, size }) => sum + partialBytes(folder, digest, size), 0);
@@ -144,6 +145,23 @@ async function presentFiles(
   return new Set((await Promise.all(checks)).filter((file) => file !== null));
 }
 
+/** Takes from other models on the volume what they have too; gives what is still missing. */
+async function shareKnown(
+  missing: FileSpec[],
+  { store, model, context }: Omit<PresenceQuestion, "trusted">,
+): Promise<FileSpec[]> {
+  const known = await findContent(context.layout, missing);
+  if (known.size > 0) await store.prepare(model);
+  const shared = await Promise.all(
+    missing.map((file) => {
+      const path = known.get(file.digest.hex);
+      const [folder, target] = [store.ingest(model.location), store.blob(model, file)];
+      return path !== undefined && shareContent({ file, path, folder, target }, context);
+    }),
+  );
+  return missing.filter((_, index) => !shared[index]);
+}
+
 /** Files of the same content are one blob, fetched once. */
 function distinct(files: readonly FileSpec[]): FileSpec[] {
   return [...new Map(files.map((file) => [file.digest.hex, file])).values()];
@@ -155,5 +173,5 @@ function sizeOf(files: readonly FileSpec[]): number {
 
 /** True for errors after which another attempt of the same kind is worth making by itself. */
 export function isTransient(error: MusterError): boolean {
-  return error.retryable || error.code === "DISK_FULL";
+  return error.retryable || error.code === "DISK_FULL" || error.code === "QUOTA_EXCEEDED";
 }

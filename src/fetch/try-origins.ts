@@ -42,7 +42,13 @@ export async function tryOrigins<T>(
 }
 
 function isOwnFault({ code }: MusterError): boolean {
-  return ["DISK_FULL", "VOLUME_NOT_WRITABLE", "VOLUME_READ_ONLY", "LEASE_LOST", "PICKLE_REFUSED", "INTERNAL"].includes(
-    code,
-  );
+  return [
+    "DISK_FULL",
+    "QUOTA_EXCEEDED",
+    "VOLUME_NOT_WRITABLE",
+    "VOLUME_READ_ONLY",
+    "LEASE_LOST",
+    "PICKLE_REFUSED",
+    "INTERNAL",
+  ].includes(code);
 }

@@ -9,6 +9,8 @@ export interface Layout {
   /** What sources said of models, kept so that a plan needs no network. */
   description(key: string): string;
   lease(name: string): string;
+  /** Where models stand, of whatever source; what a quota is about. */
+  modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
   hub: HubLayout;
   /** Ollama's store. */
@@ -49,6 +51,7 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     manifests: join(own, "models"),
     manifest: (key) => join(own, "models", `${key}.json`),
     description: (key) => join(own, "descriptions", `${key}.json`),
+    modelFolders: [hubCache, ollamaModels],
     lease: (name) => join(own, "leases", slug(name)),
     hub: {
       root: hubCache,

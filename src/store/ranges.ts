@@ -17,17 +17,16 @@ export function addRange(ranges: readonly Range[], added: Range): Range[] {
   return [...before, merged, ...after];
 }
 
-/** What of [0, size) the list does not hold, in pieces of at most `pieceSize`. */
-export function missingRanges(ranges: readonly Range[], size: number, pieceSize: number): Range[] {
-  const missing: Range[] = [];
-  let position = 0;
-  for (const held of [...ranges, { start: size, end: size }]) {
-    for (; position < held.start; position = Math.min(position + pieceSize, held.start)) {
-      missing.push({ start: position, end: Math.min(position + pieceSize, held.start) });
-    }
+/** What the list does not hold of a range. */
+export function gaps(ranges: readonly Range[], within: Range): Range[] {
+  const found: Range[] = [];
+  let position = within.start;
+  for (const held of [...ranges, { start: within.end, end: within.end }]) {
+    const end = Math.min(held.start, within.end);
+    if (end > position) found.push({ start: position, end });
     position = Math.max(position, held.end);
   }
-  return missing;
+  return found;
 }
 
 export function totalBytes(ranges: readonly Range[]): number {

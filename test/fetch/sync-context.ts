@@ -2,6 +2,7 @@ import type { Dispatcher } from "undici";
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
+import { KnownContent } from "../../src/fetch/known-content.ts";
 import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
 import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
 import { openOllamaKey } from "../../src/fetch/sources/ollama-key.ts";
@@ -9,6 +10,7 @@ import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
 import { createLayout } from "../../src/store/layout.ts";
+import { usedBytes } from "../../src/store/used-bytes.ts";
 
 /** What a sync needs to be told; plain data, so that a process of its own can be told as well. */
 export interface SyncInput {
@@ -24,6 +26,7 @@ export interface SyncInput {
   retries?: number;
   offline?: boolean;
   minFreeBytes?: number;
+  maxCacheBytes?: number;
 }
 
 /** Connections and transfer threads. */
@@ -34,7 +37,7 @@ export interface Transfer extends AsyncDisposable {
 
 export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncInput): Transfer {
   const dispatcher = createDispatcher({ connections: 4, stallTimeoutMs });
-  const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT });
+  const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT, verify: true, bandwidth: null });
   return {
     dispatcher,
     lanes,
@@ -46,9 +49,10 @@ export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncI
 
 export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, signal?: AbortSignal): SyncContext {
   const { endpoint, volume } = input;
+  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`);
   return {
     volume,
-    layout: createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`),
+    layout,
     offline: input.offline ?? false,
     origins: {
       huggingface: [huggingFaceOrigin({ endpoint, token: input.token ?? null })],
@@ -60,7 +64,12 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     },
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
-    disk: new DiskBudget(input.minFreeBytes ?? 0),
+    content: new KnownContent(),
+    disk: new DiskBudget({
+      minFreeBytes: input.minFreeBytes ?? 0,
+      maxCacheBytes: input.maxCacheBytes ?? null,
+      usedBytes: () => usedBytes(layout.modelFolders),
+    }),
     signal,
   };
 }

@@ -1,4 +1,4 @@
-import { constants, copyFileSync, linkSync, rmSync, statSync } from "node:fs";
+import { constants, copyFileSync, linkSync, realpathSync, rmSync, statSync } from "node:fs";
 import { copyFile, mkdir } from "node:fs/promises";
 import { MusterError } from "../../errors.ts";
 import { partialPath } from "../../store/partial-file.ts";
@@ -47,7 +47,8 @@ function reflink(from: string, to: string): boolean {
 
 function hardLink(from: string, to: string): boolean {
   try {
-    linkSync(from, to);
+    // The file, not a link to it.
+    linkSync(realpathSync(from), to);
     return true;
   } catch {
     return false;

@@ -4,37 +4,38 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Digest } from "../../model.ts";
 
 const BUFFER_BYTES = 1 << 20;
-/** Hashed without letting sockets have a turn: a few milliseconds. */
-const TURN_BYTES = 8 << 20;
+/** Digested without letting sockets have a turn: a few milliseconds. */
+const TURN_BYTES = 4 << 20;
 
-/** Digests a file in order while it is being written, reading back from the page cache what has become contiguous. */
+/** The digest of a file's content, given or read in order. */
 export class FileDigest {
   readonly #fd: number;
   readonly #hash;
-  readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+  #buffer: Buffer | null = null;
   #position = 0;
 
-  constructor(fd: number, digest: Digest, size: number) {
+  constructor(fd: number, algorithm: Digest["algorithm"], size: number) {
     this.#fd = fd;
-    this.#hash = createHash(digest.algorithm === "sha256" ? "sha256" : "sha1");
+    this.#hash = createHash(algorithm === "sha256" ? "sha256" : "sha1");
     // git names content by type and length before the bytes.
-    if (digest.algorithm === "git-sha1") this.#hash.update(`blob ${size}\0`);
+    if (algorithm === "git-sha1") this.#hash.update(`blob ${size}\0`);
   }
 
-  /** Digests up to `end`, which has to be written. */
-  async advance(end: number, signal?: AbortSignal): Promise<void> {
-    for (let turn = TURN_BYTES; this.#position < end; ) {
-      const count = readSync(this.#fd, this.#buffer, 0, Math.min(BUFFER_BYTES, end - this.#position), this.#position);
+  /** The bytes that come next. */
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    this.#position += bytes.length;
+  }
+
+  /** Reads on up to `end`, which has to be written. */
+  read(end: number): void {
+    this.#buffer ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    while (this.#position < end) {
+      const wanted = Math.min(BUFFER_BYTES, end - this.#position);
+      const count = readSync(this.#fd, this.#buffer, 0, wanted, this.#position);
       // Shorter than it should be: the digest will not match, which says it all.
       if (count === 0) return;
-      this.#hash.update(count === BUFFER_BYTES ? this.#buffer : this.#buffer.subarray(0, count));
-      this.#position += count;
-      turn -= count;
-      if (turn <= 0) {
-        await nextTurn();
-        signal?.throwIfAborted();
-        turn = TURN_BYTES;
-      }
+      this.update(this.#buffer.subarray(0, count));
     }
   }
 
@@ -56,8 +57,13 @@ export async function digestMatches(
     return false;
   }
   try {
-    const digest = new FileDigest(fd, expected, size);
-    await digest.advance(size, signal);
+    const digest = new FileDigest(fd, expected.algorithm, size);
+    for (let end = 0; end < size; ) {
+      end = Math.min(size, end + TURN_BYTES);
+      digest.read(end);
+      await nextTurn();
+      signal.throwIfAborted();
+    }
     return digest.finish() === expected.hex;
   } finally {
     closeSync(fd);

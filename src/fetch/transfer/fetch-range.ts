@@ -1,85 +1,132 @@
-import type { Dispatcher } from "undici";
-import { MusterError, toMusterError } from "../../errors.ts";
+import { hasSystemCode, MusterError, toMusterError } from "../../errors.ts";
 import type { PartialFile } from "../../store/partial-file.ts";
-import type { Range } from "../../store/ranges.ts";
 import { networkError } from "../http-errors.ts";
-import { invalid, openRange, type RangeSource } from "./open-range.ts";
+import type { Claim } from "./claim.ts";
+import type { ConnectionPool } from "./connection-pool.ts";
+import type { DigestFeed } from "./digest-feed.ts";
+import { delayFor, type SharedLimits } from "./limits.ts";
+import { invalid, openRange, type RangeSource, type RangeWriter } from "./open-range.ts";
+import type { Slot } from "./slots.ts";
 
-/** How much is written before the journal says so: the most that a kill costs on each connection. */
-const NOTE_BYTES = 256 << 10;
+export interface RangeContext {
+  pool: ConnectionPool;
+  limits: SharedLimits;
+  signal: AbortSignal;
+}
 
 export interface RangeSink {
   partial: PartialFile;
-  /** Bytes that came in. */
-  onBytes: (count: number) => void;
-  /** The journal has grown. */
-  onNoted: () => void;
+  /** Null where nothing is digested. */
+  digest: DigestFeed | null;
+  /** Bytes of the file that the journal has now and had not before. */
+  onNoted: (count: number) => void;
 }
 
 /**
- * Fetches a range into the partial. Returns what is left of it: nothing, or the rest after a failure that came once
- * bytes had arrived (then trying again at once is right). `ignored` when the server sends whole files only.
+ * Fetches a claim into the partial; its position says how far it came, also when this throws (MusterError, or the
+ * system's error of the disk). `ignored` when the server sends whole files only.
  */
 export async function fetchRange(
   source: RangeSource,
-  range: Range,
+  claim: Claim,
   sink: RangeSink,
-  { dispatcher, signal }: { dispatcher: Dispatcher; signal: AbortSignal },
-): Promise<{ rest: Range; failure: MusterError | null } | "ignored"> {
-  const opened = await openRange(source, range, dispatcher, signal);
-  if (opened.rangeIgnored) return "ignored";
-  let position = range.start;
-  let noted = range.start;
-  const note = () => {
-    sink.partial.note({ start: noted, end: position });
-    noted = position;
-    sink.onNoted();
-  };
+  { pool, limits, signal }: RangeContext,
+): Promise<"done" | "ignored"> {
+  const writer = new ClaimWriter(source, claim, sink, limits);
+  const range = { start: claim.start, end: claim.askedEnd };
   try {
-    for await (const chunk of opened.body) {
-      if (position + chunk.length > range.end) {
-        opened.body.destroy();
-        throw invalid(source, `more bytes than the ${range.end - range.start} asked for`);
-      }
-      sink.partial.write(chunk, position);
-      position += chunk.length;
-      sink.onBytes(chunk.length);
-      if (position - noted >= NOTE_BYTES) note();
-    }
+    if ((await openRange(source, range, writer, { pool, signal })) === "ignored") return "ignored";
   } catch (error) {
-    const failure = signal.aborted ? toMusterError(signal.reason) : classify(error, source);
-    // Of what a server sent that does not keep to the range nothing more is kept.
-    if (failure.code === "RESPONSE_INVALID") {
-      sink.onBytes(noted - position);
-      position = noted;
-    }
-    note();
-    if (position === range.start || !failure.retryable) throw failure;
-    return { rest: { start: position, end: range.end }, failure };
+    if (error === ENOUGH) return "done";
+    if (signal.aborted) throw toMusterError(signal.reason);
+    throw isDiskError(error) ? error : networkError(error, source.direct ?? source.url);
   }
-  note();
-  if (position < range.end) {
-    const failure = endedEarly(source, range, position);
-    if (position === range.start) throw failure;
-    return { rest: { start: position, end: range.end }, failure };
-  }
-  return { rest: { start: range.end, end: range.end }, failure: null };
+  if (claim.position < claim.end) throw endedEarly(source, claim);
+  return "done";
 }
 
-function endedEarly(source: RangeSource, range: Range, position: number): MusterError {
+/** The rest of the answer is not wanted any more. */
+const ENOUGH = Symbol("enough");
+
+/** Collects what lies side by side in a slot, and writes, notes and digests it in one go. */
+class ClaimWriter implements RangeWriter {
+  readonly #source: RangeSource;
+  readonly #claim: Claim;
+  readonly #sink: RangeSink;
+  readonly #limits: SharedLimits;
+  #slot: Slot | null = null;
+  /** Of what is collected: where in the slot, and how much. */
+  #from = 0;
+  #length = 0;
+
+  constructor(source: RangeSource, claim: Claim, sink: RangeSink, limits: SharedLimits) {
+    this.#source = source;
+    this.#claim = claim;
+    this.#sink = sink;
+    this.#limits = limits;
+  }
+
+  write(slot: Slot, bytes: Buffer): Promise<void> | null {
+    const claim = this.#claim;
+    const reached = claim.position + this.#length;
+    if (reached + bytes.length > claim.askedEnd) {
+      // Of what a server sent that does not keep to the range nothing more is kept.
+      this.#drop();
+      throw invalid(this.#source, `more bytes than the ${claim.askedEnd - claim.start} asked for`);
+    }
+    const wanted = Math.max(0, Math.min(bytes.length, claim.end - reached));
+    const at = bytes.byteOffset - slot.bytes.byteOffset;
+    if (this.#slot !== slot || this.#from + this.#length !== at) {
+      this.flush();
+      slot.retain();
+      this.#slot = slot;
+      this.#from = at;
+    }
+    this.#length += wanted;
+    if (claim.position + this.#length >= claim.end && claim.end < claim.askedEnd) {
+      this.flush();
+      throw ENOUGH;
+    }
+    const delay = delayFor(bytes.length, this.#limits);
+    // Shorter pauses than a few milliseconds cost more than they are worth; they add up in the clock.
+    return delay > 5 ? new Promise((resolve) => setTimeout(resolve, delay)) : null;
+  }
+
+  flush(): Promise<void> | null {
+    const [slot, from, length] = [this.#slot, this.#from, this.#length];
+    if (!slot) return null;
+    const { partial, digest, onNoted } = this.#sink;
+    const start = this.#claim.position;
+    try {
+      this.#slot = null;
+      this.#length = 0;
+      partial.write(slot.bytes.subarray(from, from + length), start);
+      this.#claim.position += length;
+      onNoted(partial.note({ start, end: start + length }));
+      return digest?.offer(slot, from, { start, end: start + length }) ?? null;
+    } finally {
+      slot.release();
+    }
+  }
+
+  #drop(): void {
+    this.#slot?.release();
+    this.#slot = null;
+    this.#length = 0;
+  }
+}
+
+function endedEarly(source: RangeSource, claim: Claim): MusterError {
   return new MusterError(
     "HOST_UNREACHABLE",
-    `${new URL(source.direct ?? source.url).host} closed the connection after ${position - range.start} of ${range.end - range.start} bytes of ${source.name}.`,
+    `${new URL(source.direct ?? source.url).host} closed the connection after ${claim.position - claim.start} of ${claim.askedEnd - claim.start} bytes of ${source.name}.`,
     {
       hint: "It is tried again from there.",
     },
   );
 }
 
-function classify(error: unknown, source: RangeSource): MusterError {
-  if (error instanceof MusterError) return error;
-  const code = (error as NodeJS.ErrnoException).syscall === "write" && (error as NodeJS.ErrnoException).code;
-  // Errors of the disk are for the caller, who knows the path.
-  if (code && code !== "EPIPE" && code !== "ECONNRESET") throw error;
-  return networkError(error, source.direct ?? source.url);
+/** Errors of the disk are for the caller, who knows the path. */
+function isDiskError(error: unknown): boolean {
+  return hasSystemCode(error, "ENOSPC", "EDQUOT", "EIO", "EROFS", "EFBIG", "ESTALE", "EBADF");
 }

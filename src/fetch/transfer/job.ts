@@ -1,5 +1,7 @@
+import type { MessagePort } from "node:worker_threads";
 import type { ErrorData } from "../../errors.ts";
 import type { Digest } from "../../model.ts";
+import type { SharedLimits } from "./limits.ts";
 
 /** What the main thread and a transfer lane say to each other. */
 
@@ -29,12 +31,24 @@ export type TransferJob =
 export type NoteLevel = "info" | "warn";
 
 export interface LaneOptions {
+  /** At once, of all threads together. */
   connections: number;
   stallTimeoutMs: number;
   userAgent: string;
+  /** False only in benchmarks, to tell what the digest costs. */
+  verify: boolean;
 }
 
-export type ToLane = { type: "start"; id: number; job: TransferJob } | { type: "cancel"; id: number };
+/** What a thread is started with. `peers` holds its ends of the channels to the other lanes, by their numbers. */
+export interface LaneData {
+  options: LaneOptions;
+  limits: SharedLimits;
+  peers: ({ incoming: MessagePort; outgoing: MessagePort } | null)[];
+}
+
+export type ToLane =
+  | { type: "start"; id: number; job: TransferJob /** Number of the lane that digests the file. */; digestLane: number }
+  | { type: "cancel"; id: number };
 
 export type FromLane =
   /** Bytes that came in (negative when a file had to start over). */

@@ -1,73 +1,86 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { toMusterError } from "../../errors.ts";
 import { registerSecret } from "../../redact.ts";
-import { createDispatcher } from "../dispatcher.ts";
+import { ConnectionPool } from "./connection-pool.ts";
 import { copyFileChecked } from "./copy-file.ts";
 import { digestMatches } from "./digest.ts";
-import { type FetchContext, fetchFile } from "./fetch-file.ts";
-import type { FromLane, LaneOptions, ToLane, TransferJob } from "./job.ts";
-import { Semaphore } from "./semaphore.ts";
+import { localDigester, RemoteDigests, serveDigests } from "./digesters.ts";
+import type { FromLane, LaneData, NoteLevel, ToLane } from "./job.ts";
+import { Scheduler } from "./scheduler.ts";
+import { SlotPool } from "./slots.ts";
 
-/** A transfer thread: sockets, writes and digests of whole files, so that the main thread stays idle. */
+/** A transfer thread: sockets, writes and digests, so that the main thread stays idle. */
 
 const PROGRESS_MS = 200;
-const options = workerData as LaneOptions;
+const { options, limits, peers } = workerData as LaneData;
 const port = parentPort;
 if (!port) throw new Error("lane.ts is started as a worker thread");
 
-const dispatcher = createDispatcher(options);
-const connections = new Semaphore(options.connections);
-/** Open files: enough to keep the connections busy, and few, whatever a repository holds. */
-const files = new Semaphore(options.connections * 4);
+const slots = new SlotPool(options.connections * 2 + 16);
+const pool = new ConnectionPool({ slots, ...options });
+const scheduler = new Scheduler(limits, options.connections);
+/** By lane: this one's own place is empty. */
+const digests = peers.map((peer) => {
+  if (!peer) return null;
+  serveDigests(peer.incoming);
+  return new RemoteDigests(peer.outgoing, slots.memory);
+});
 const running = new Map<number, AbortController>();
 const send = (message: FromLane) => port.postMessage(message);
 
 port.on("message", (message: ToLane) => {
   if (message.type === "cancel") running.get(message.id)?.abort();
-  else void run(message.id, message.job);
+  else void run(message);
 });
 
-async function run(id: number, job: TransferJob): Promise<void> {
+async function run(start: Extract<ToLane, { type: "start" }>): Promise<void> {
+  const { id } = start;
   const controller = new AbortController();
   running.set(id, controller);
   let pending = 0;
+  let timer: NodeJS.Timeout | null = null;
   const flush = () => {
+    if (timer) clearTimeout(timer);
+    timer = null;
     if (pending !== 0) send({ type: "progress", id, bytes: pending });
     pending = 0;
   };
-  const timer = setInterval(flush, PROGRESS_MS);
+  const onBytes = (count: number) => {
+    pending += count;
+    timer ??= setTimeout(flush, PROGRESS_MS);
+  };
+  const onNote = (message: string, level: NoteLevel = "warn") => send({ type: "note", id, message, level });
   try {
-    const context: FetchContext = {
-      options,
-      dispatcher,
-      connections,
-      signal: controller.signal,
-      onBytes: (count) => {
-        pending += count;
-      },
-      onNote: (message, level = "warn") => send({ type: "note", id, message, level }),
-    };
-    const matches = await files.run(() => perform(job, context));
+    const matches = await perform(start, { signal: controller.signal, onBytes, onNote });
     flush();
     send({ type: "done", id, matches });
   } catch (error) {
     flush();
     send({ type: "failed", id, error: toMusterError(error).toJSON() });
   } finally {
-    clearInterval(timer);
     running.delete(id);
   }
 }
 
-async function perform(job: TransferJob, context: FetchContext): Promise<boolean> {
-  context.signal.throwIfAborted();
-  if (job.kind === "digest") return digestMatches(job, context.signal);
+interface Observer {
+  signal: AbortSignal;
+  onBytes: (count: number) => void;
+  onNote: (message: string, level?: NoteLevel) => void;
+}
+
+async function perform({ job, digestLane }: Extract<ToLane, { type: "start" }>, observer: Observer): Promise<boolean> {
+  observer.signal.throwIfAborted();
+  if (job.kind === "digest") return digestMatches(job, observer.signal);
   if (job.kind === "copy") {
-    await copyFileChecked(job, context.onBytes, context.signal);
+    await copyFileChecked(job, observer.onBytes, observer.signal);
     return true;
   }
   // This thread makes errors of its own; they must not show the token either.
   if (job.authorization) registerSecret(job.authorization.replace(/^\w+ /, ""));
-  await fetchFile(job, context);
+  const elsewhere = digests[digestLane] ?? null;
+  const openDigest = options.verify
+    ? (start: Parameters<typeof localDigester>[0]) => elsewhere?.open(start) ?? localDigester(start)
+    : null;
+  await scheduler.fetch(job, { pool, limits, openDigest, ...observer });
   return true;
 }

@@ -1,7 +1,13 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
-import { MusterError } from "../../errors.ts";
-import type { FromLane, LaneOptions, NoteLevel, ToLane, TransferJob } from "./job.ts";
+import { MessageChannel, Worker } from "node:worker_threads";
+import { MusterError, toMusterError } from "../../errors.ts";
+import type { FromLane, LaneData, LaneOptions, NoteLevel, ToLane, TransferJob } from "./job.ts";
+import { createLimits } from "./limits.ts";
+
+export interface LanesOptions extends LaneOptions {
+  /** Bytes a second, of all threads together; null without a limit. */
+  bandwidth: number | null;
+}
 
 export interface TransferCallbacks {
   signal?: AbortSignal;
@@ -10,6 +16,7 @@ export interface TransferCallbacks {
 }
 
 interface Pending {
+  job: TransferJob;
   callbacks: TransferCallbacks;
   resolve: (matches: boolean) => void;
   reject: (error: MusterError) => void;
@@ -18,37 +25,38 @@ interface Pending {
 interface Lane {
   worker: Worker;
   jobs: Map<number, Pending>;
-  bytes: number;
+  /** Work that it was given: bytes to fetch, and bytes to digest. */
+  load: number;
 }
 
-/** The transfer threads. Each takes whole files; they start with the first job and end with `close`. */
+/** More threads fill no link that muster is likely to meet. */
+const MOST_LANES = 4;
+/** Digesting a byte against receiving and writing it. */
+const DIGEST_WORK = 1.5;
+
+/** The transfer threads. Each takes whole files, and digests for the others; they start with the first job and end with `close`. */
 export class Lanes {
   readonly #options: LaneOptions;
+  readonly #bandwidth: number | null;
   readonly #count: number;
-  readonly #lanes: Lane[] = [];
+  #lanes: Lane[] = [];
+  #waiting: { id: number; pending: Pending }[] = [];
   #nextId = 1;
 
-  constructor(options: LaneOptions) {
-    this.#count = Math.min(2, availableParallelism(), options.connections);
-    this.#options = { ...options, connections: Math.max(1, Math.floor(options.connections / this.#count)) };
+  constructor({ bandwidth, ...options }: LanesOptions) {
+    this.#count = Math.min(MOST_LANES, availableParallelism());
+    this.#bandwidth = bandwidth;
+    this.#options = options;
   }
 
   /** Runs the job. Gives whether the digest matches (always true for a fetch, which fails otherwise). Throws MusterError. */
   run(job: TransferJob, callbacks: TransferCallbacks): Promise<boolean> {
     callbacks.signal?.throwIfAborted();
-    const lane = this.#leastLoaded();
     const id = this.#nextId++;
-    const post = (message: ToLane) => lane.worker.postMessage(message);
-    const cancel = () => post({ type: "cancel", id });
-    callbacks.signal?.addEventListener("abort", cancel, { once: true });
-    lane.bytes += job.size;
-    const finished = new Promise<boolean>((resolve, reject) => {
-      lane.jobs.set(id, { callbacks, resolve, reject });
-      post({ type: "start", id, job });
-    });
-    return finished.finally(() => {
-      lane.bytes -= job.size;
-      callbacks.signal?.removeEventListener("abort", cancel);
+    return new Promise<boolean>((resolve, reject) => {
+      // Those of one turn are dealt out together, largest first.
+      if (this.#waiting.length === 0) setImmediate(() => this.#dealOut());
+      this.#waiting.push({ id, pending: { job, callbacks, resolve, reject } });
     });
   }
 
@@ -56,36 +64,95 @@ export class Lanes {
     await Promise.all(this.#lanes.splice(0).map(({ worker }) => worker.terminate()));
   }
 
-  #leastLoaded(): Lane {
-    const idle = this.#lanes.find((lane) => lane.jobs.size === 0);
-    if (!idle && this.#lanes.length < this.#count) this.#lanes.push(this.#start());
-    return idle ?? this.#lanes.reduce((least, lane) => (lane.bytes < least.bytes ? lane : least));
+  #dealOut(): void {
+    if (this.#lanes.length === 0) this.#start();
+    const jobs = this.#waiting.splice(0).toSorted((a, b) => b.pending.job.size - a.pending.job.size);
+    for (const { id, pending } of jobs) this.#give(id, pending);
   }
 
-  #start(): Lane {
-    // Sources run as they are; in the bundle the thread is a file beside this one.
-    const file = import.meta.url.endsWith(".ts") ? "./lane.ts" : "./lane.js";
-    const worker = new Worker(new URL(file, import.meta.url), { workerData: this.#options, execArgv: [] });
-    const lane: Lane = { worker, jobs: new Map(), bytes: 0 };
-    worker.on("message", (message: FromLane) => receive(lane, message));
-    worker.on("error", (cause) => this.#fail(lane, cause));
-    worker.on("exit", () => this.#fail(lane, new Error("the thread ended")));
-    return lane;
-  }
-
-  #fail(lane: Lane, cause: unknown): void {
-    const index = this.#lanes.indexOf(lane);
-    if (index >= 0) this.#lanes.splice(index, 1);
-    for (const { reject } of lane.jobs.values()) {
-      reject(
-        new MusterError("INTERNAL", "A transfer thread ended unexpectedly.", {
-          hint: "Run it again; report it with LOG_LEVEL=debug if it stays.",
-          cause,
-        }),
-      );
+  #give(id: number, pending: Pending): void {
+    const { job, callbacks } = pending;
+    const { signal } = callbacks;
+    if (signal?.aborted) {
+      pending.reject(toMusterError(signal.reason));
+      return;
     }
-    lane.jobs.clear();
+    const fetchers = this.#lanes.slice(0, this.#options.connections);
+    const lane = leastLoaded(job.kind === "fetch" ? fetchers : this.#lanes);
+    // Where another thread has time, it digests what this one receives; with many files each thread does both.
+    const digestWork = job.size * DIGEST_WORK;
+    const other = leastLoaded(this.#lanes);
+    lane.load += job.size;
+    const digestLane = other.load + digestWork < lane.load + digestWork ? other : lane;
+    digestLane.load += digestWork;
+    const post = (message: ToLane) => lane.worker.postMessage(message);
+    const cancel = () => post({ type: "cancel", id });
+    const settle = () => {
+      lane.load -= job.size;
+      digestLane.load -= digestWork;
+      signal?.removeEventListener("abort", cancel);
+    };
+    signal?.addEventListener("abort", cancel, { once: true });
+    lane.jobs.set(id, {
+      job,
+      callbacks,
+      resolve(matches) {
+        settle();
+        pending.resolve(matches);
+      },
+      reject(error) {
+        settle();
+        pending.reject(error);
+      },
+    });
+    post({ type: "start", id, job, digestLane: this.#lanes.indexOf(digestLane) });
   }
+
+  #start(): void {
+    const count = this.#count;
+    const limits = createLimits(Math.max(0, this.#options.connections - count), this.#bandwidth);
+    const channels = Array.from({ length: count }, () => Array.from({ length: count }, () => new MessageChannel()));
+    // Sources run as they are; in the bundle the thread is a file beside this one.
+    const file = new URL(import.meta.url.endsWith(".ts") ? "./lane.ts" : "./lane.js", import.meta.url);
+    this.#lanes = channels.map((own, index) => {
+      // Where this lane asks, the other answers, by a channel of their own for each direction.
+      const peers = own.map(({ port1 }, other) =>
+        other === index ? null : { outgoing: port1, incoming: channels[other]![index]!.port2 },
+      );
+      const workerData: LaneData = { options: this.#options, limits, peers };
+      const transferList = peers.flatMap((peer) => (peer ? [peer.outgoing, peer.incoming] : []));
+      const worker = new Worker(file, { workerData, transferList, execArgv: [], resourceLimits: HEAP });
+      const lane: Lane = { worker, jobs: new Map(), load: 0 };
+      worker.on("message", (message: FromLane) => receive(lane, message));
+      worker.on("error", (cause) => this.#fail(cause));
+      worker.on("exit", () => this.#fail(new Error("the thread ended")));
+      return lane;
+    });
+  }
+
+  /** Lanes work for each other: without one of them none goes on. The next job starts new ones. */
+  #fail(cause: unknown): void {
+    const lanes = this.#lanes.splice(0);
+    for (const { worker, jobs } of lanes) {
+      void worker.terminate();
+      for (const { reject } of jobs.values()) {
+        reject(
+          new MusterError("INTERNAL", "A transfer thread ended unexpectedly.", {
+            hint: "Run it again; report it with LOG_LEVEL=debug if it stays.",
+            cause,
+          }),
+        );
+      }
+      jobs.clear();
+    }
+  }
+}
+
+/** Threads hold little besides slots; a small young generation keeps it so. */
+const HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 };
+
+function leastLoaded(lanes: readonly Lane[]): Lane {
+  return lanes.reduce((least, lane) => (lane.load < least.load ? lane : least));
 }
 
 function receive(lane: Lane, message: FromLane): void {

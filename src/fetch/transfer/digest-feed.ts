@@ -1,0 +1,101 @@
+import type { PartialFile } from "../../store/partial-file.ts";
+import { contiguousPrefix, type Range } from "../../store/ranges.ts";
+import type { Slot } from "./slots.ts";
+
+/** Where a file is digested: on this thread or another. Works in the order it is told, and says when each step is done. */
+export interface Digester {
+  /** Bytes that may be under way. */
+  readonly capacity: number;
+  /** False where it cannot see the slot. */
+  takes(slot: Slot): boolean;
+  update(slot: Slot, from: number, length: number, done: () => void): void;
+  /** Reads what is in the file up to `end`. */
+  read(end: number, done: () => void): void;
+  finish(): Promise<string>;
+  close(): void;
+}
+
+const READ_BYTES = 1 << 20;
+
+/**
+ * Gives a file's bytes to its digester in order: straight from memory where they come in order, and from the page cache
+ * where another connection had them first.
+ */
+export class DigestFeed {
+  readonly #partial: PartialFile;
+  readonly #digester: Digester;
+  /** Handed over up to here. */
+  #position = 0;
+  #underWay = 0;
+  readonly #waiters: { most: number; resolve: () => void }[] = [];
+
+  constructor(partial: PartialFile, digester: Digester) {
+    this.#partial = partial;
+    this.#digester = digester;
+    this.#readOn();
+  }
+
+  /** As much is under way as may be. */
+  get isPressed(): boolean {
+    return this.#underWay >= this.#digester.capacity / 2;
+  }
+
+  /** Bytes just written and noted. Gives a promise where the digest is the slower half and should be waited for. */
+  offer(slot: Slot, from: number, { start, end }: Range): Promise<void> | null {
+    const inOrder = start === this.#position && this.#digester.takes(slot);
+    if (inOrder) {
+      const length = end - start;
+      slot.retain();
+      this.#position = end;
+      this.#underWay += length;
+      this.#digester.update(slot, from, length, () => {
+        slot.release();
+        this.#settle(length);
+      });
+    }
+    this.#readOn();
+    const { capacity } = this.#digester;
+    return inOrder && this.#underWay > capacity ? this.#fallTo(capacity / 2) : null;
+  }
+
+  /** Hex. The whole file has to be there. */
+  async finish(size: number, signal: AbortSignal): Promise<string> {
+    while (this.#position < size) {
+      signal.throwIfAborted();
+      this.#readOn();
+      await this.#fallTo(0);
+    }
+    return this.#digester.finish();
+  }
+
+  close(): void {
+    this.#digester.close();
+  }
+
+  #readOn(): void {
+    const end = contiguousPrefix(this.#partial.done);
+    while (this.#position < end && this.#underWay < this.#digester.capacity) {
+      const next = Math.min(end, this.#position + READ_BYTES);
+      const length = next - this.#position;
+      this.#position = next;
+      this.#underWay += length;
+      this.#digester.read(next, () => {
+        this.#settle(length);
+        this.#readOn();
+      });
+    }
+  }
+
+  #fallTo(most: number): Promise<void> {
+    if (this.#underWay <= most) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.push({ most, resolve }));
+  }
+
+  #settle(length: number): void {
+    this.#underWay -= length;
+    for (const waiter of this.#waiters.filter(({ most }) => this.#underWay <= most)) {
+      this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+      waiter.resolve();
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import type { Claim } from "./claim.ts";
+import { type FetchJob, FileTransfer, type TransferTools } from "./file-transfer.ts";
+import { Growth } from "./growth.ts";
+import { leavePlace, type SharedLimits, takePlace } from "./limits.ts";
+
+interface Queued {
+  job: FetchJob;
+  tools: TransferTools;
+  resolve: (transfer: FileTransfer) => void;
+  reject: (error: unknown) => void;
+}
+
+const TICK_MS = 25;
+/** Files open at once: enough to keep connections busy over small ones, few whatever a repository holds. */
+const MOST_FILES = 64;
+const LEAST_PIECE = 1 << 20;
+const FIRST_PIECE = 8 << 20;
+/** A piece takes about this long: requests are few, and a broken one costs little. On trial it is short. */
+const PIECE_MS = { usual: 4_000, trial: 200 };
+
+/** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
+export class Scheduler {
+  readonly #limits: SharedLimits;
+  readonly #growth: Growth;
+  readonly #queue: Queued[] = [];
+  readonly #files = new Set<FileTransfer>();
+  #connections = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(limits: SharedLimits, mostConnections: number) {
+    this.#limits = limits;
+    this.#growth = new Growth(mostConnections);
+  }
+
+  /** Settles when the file is complete and verified in its partial. Throws MusterError. */
+  async fetch(job: FetchJob, tools: TransferTools): Promise<void> {
+    const onBytes = (count: number) => {
+      if (count > 0) this.#growth.count(count);
+      tools.onBytes(count);
+    };
+    const transfer = await new Promise<FileTransfer>((resolve, reject) => {
+      this.#queue.push({ job, tools: { ...tools, onBytes }, resolve, reject });
+      this.#fill();
+    });
+    await transfer.ended;
+  }
+
+  /** Starts connections while there is work for them. */
+  #fill(): void {
+    while (this.#connections < this.#growth.target) {
+      // The first needs no place: each thread has one connection of its own.
+      const free = this.#connections === 0 || takePlace(this.#limits);
+      const work = free ? this.#next() : null;
+      if (!work) {
+        if (free && this.#connections > 0) leavePlace(this.#limits);
+        break;
+      }
+      this.#connections += 1;
+      void this.#run(work);
+    }
+    this.#watch();
+  }
+
+  async #run(first: { file: FileTransfer; claim: Claim }): Promise<void> {
+    for (let work: typeof first | null = first; work; work = this.#mayGoOn() ? this.#next() : null) {
+      const failure = await work.file.run(work.claim);
+      if (failure?.code === "RATE_LIMITED") this.#growth.shrink();
+    }
+    this.#connections -= 1;
+    if (this.#connections > 0) leavePlace(this.#limits);
+    this.#fill();
+  }
+
+  #mayGoOn(): boolean {
+    return this.#connections <= this.#growth.target;
+  }
+
+  /** A range of the file with the fewest connections, a file that is not open yet, or part of a slow range. */
+  #next(): { file: FileTransfer; claim: Claim } | null {
+    const now = performance.now();
+    const open = [...this.#files].toSorted((a, b) => a.connections - b.connections);
+    for (const file of open) {
+      const claim = file.claim(this.#pieceOf(file, now), now);
+      if (claim) return { file, claim };
+    }
+    while (this.#queue.length > 0 && this.#files.size < MOST_FILES) {
+      const file = this.#openNext();
+      const claim = file?.claim(this.#pieceOf(file, now), now);
+      if (file && claim) return { file, claim };
+    }
+    for (const file of open) {
+      const claim = file.takeOver(now);
+      if (claim) return { file, claim };
+    }
+    return null;
+  }
+
+  #openNext(): FileTransfer | null {
+    const queued = this.#queue.shift();
+    if (!queued) return null;
+    try {
+      queued.tools.signal.throwIfAborted();
+      const file = new FileTransfer(queued.job, queued.tools);
+      this.#files.add(file);
+      const remove = () => {
+        this.#files.delete(file);
+        this.#fill();
+      };
+      file.ended.then(remove, remove);
+      queued.resolve(file);
+      return file;
+    } catch (error) {
+      queued.reject(error);
+      return null;
+    }
+  }
+
+  #pieceOf(file: FileTransfer, now: number): number {
+    const rate = file.rate(now);
+    const { onTrial, target } = this.#growth;
+    const wanted = rate > 0 ? Math.round(rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual)) : FIRST_PIECE;
+    // Shorter towards the end, so that all connections are done at about the same time.
+    const share = target === 1 ? file.unclaimed : Math.ceil(file.unclaimed / (2 * target));
+    return Math.max(LEAST_PIECE, Math.min(wanted, share));
+  }
+
+  /** Looks again a few times a second while anything is under way: ranges become due, slow ones are taken over. */
+  #watch(): void {
+    const isBusy = this.#files.size > 0 || this.#queue.length > 0;
+    if (isBusy && !this.#timer) {
+      this.#timer = setInterval(() => {
+        const hasMore = this.#connections >= this.#growth.target;
+        this.#growth.tick({ hasMore, waits: [...this.#files].some(({ isWaitingForDigest }) => isWaitingForDigest) });
+        this.#fill();
+      }, TICK_MS);
+    } else if (!isBusy && this.#timer) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+    }
+  }
+}
