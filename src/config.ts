@@ -5,8 +5,9 @@ import type { z } from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { MusterError } from "./errors.ts";
 import { registerSecret, showValue } from "./redact.ts";
+import { settingMeta } from "./setting.ts";
 import { isUrl, token } from "./setting-values.ts";
-import { type LogLevel, type Settings, settingMeta, settings } from "./settings.ts";
+import { type LogLevel, type Settings, settings } from "./settings.ts";
 
 /** The repository or image root: the folder above `src/` or `dist/`. */
 const PACKAGE_ROOT = resolve(import.meta.dirname, "..");

@@ -1,3 +1,4 @@
+import { toMusterError } from "../errors.ts";
 import type { Architecture } from "../model.ts";
 
 /** What a GGUF file says of its model, read from its first bytes: the metadata stands before the tensors. */
@@ -169,13 +170,23 @@ class Reader {
 /** Bytes asked for, one after the other: nearly always the first are enough. */
 const HEADER_BYTES = [64 << 10, 1 << 20, 8 << 20];
 
-/** Reads as much of a file's beginning as it takes; null where that says nothing. */
-export async function readGgufStart(start: (length: number) => Promise<Uint8Array>): Promise<Architecture | null> {
-  for (const length of HEADER_BYTES) {
-    const bytes = await start(length);
-    const found = readGguf(bytes);
-    if (found !== "more") return found;
-    if (bytes.length < length) break;
+/**
+ * Asks for as much of a file's beginning as it takes; null where that says nothing, or where the source refuses it: the
+ * file itself may be had all the same. Throws what passes by itself.
+ */
+export async function readGgufStart(
+  size: number,
+  start: (length: number) => Promise<Uint8Array>,
+): Promise<Architecture | null> {
+  try {
+    for (const length of HEADER_BYTES) {
+      if (size === 0) return null;
+      const found = readGguf(await start(Math.min(length, size)));
+      if (found !== "more") return found;
+      if (length >= size) return null;
+    }
+  } catch (error) {
+    if (toMusterError(error).retryable) throw error;
   }
   return null;
 }

@@ -101,19 +101,11 @@ class ModelQuestions {
   }
 
   async architecture({ weights }: OllamaManifest): Promise<Architecture | null> {
-    if (!weights || weights.size === 0) return null;
+    if (!weights) return null;
     const url = blobUrl(this.url, weights);
-    try {
-      return await readGgufStart((length) =>
-        this.#ask(({ headers, subject, options }) =>
-          askStart(url, Math.min(length, weights.size), subject, options, headers),
-        ),
-      );
-    } catch (error) {
-      // What a registry refuses here need not keep the model from being fetched; what passes by itself is waited for.
-      if (toMusterError(error).retryable) throw error;
-      return null;
-    }
+    return readGgufStart(weights.size, (length) =>
+      this.#ask(({ headers, subject, options }) => askStart(url, length, subject, options, headers)),
+    );
   }
 
   #ask<T>(work: (asked: AuthorizedQuestion) => Promise<T>): Promise<T> {
