@@ -6,6 +6,7 @@ import { KnownContent } from "../../src/fetch/known-content.ts";
 import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
 import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
 import { openOllamaKey } from "../../src/fetch/sources/ollama-key.ts";
+import { ollamaServer } from "../../src/fetch/sources/ollama-server.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
@@ -18,6 +19,8 @@ export interface SyncInput {
   volume: string;
   /** Ollama's, in order of preference. */
   registries?: string[];
+  /** The server that keeps Ollama's models, in place of the volume. */
+  ollamaServer?: string;
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
   token?: string;
@@ -62,6 +65,9 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
       s3: [],
       path: [],
     },
+    servers: input.ollamaServer
+      ? { ollama: ollamaServer({ url: input.ollamaServer, stallTimeoutMs: input.stallTimeoutMs ?? 10_000 }) }
+      : {},
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
     content: new KnownContent(),

@@ -55,7 +55,7 @@ export function ollamaServer({ url, stallTimeoutMs }: ServerOptions): ModelServe
         dispatcher,
       });
       // Here and not in the client, which prints to the console about answers that are no JSON.
-      if (!response.ok) throw pullError(refusal(await response.text(), response.status), response.status, url);
+      if (!response.ok) throw refusal(await response.text(), response.status, url);
       return response;
     };
     return new Ollama({ host: href, headers, fetch: request as unknown as typeof fetch });
@@ -75,9 +75,7 @@ export function ollamaServer({ url, stallTimeoutMs }: ServerOptions): ModelServe
   const tags = async (signal?: AbortSignal): Promise<Tag[]> => {
     const answer = tagsSchema.safeParse(await ask((ollama) => ollama.list(), signal));
     if (answer.success) return answer.data.models;
-    throw new MusterError("RESPONSE_INVALID", `${url} answers, but not as an Ollama server does.`, {
-      hint: "Check that OLLAMA_URL is an Ollama server; `muster doctor` tries it.",
-    });
+    throw notOllama(url);
   };
 
   const findTag = async ({ location, revision }: Variant, signal?: AbortSignal): Promise<Tag | null> => {
@@ -199,12 +197,18 @@ function withoutCredentials(text: string): { href: string; headers: Record<strin
   return { href: url.href.replace(/\/+$/, ""), headers: headers as Record<string, string> };
 }
 
-function refusal(text: string, status: number): string {
+function refusal(text: string, status: number, url: string): MusterError {
   try {
-    return z.object({ error: z.string() }).parse(JSON.parse(text)).error;
+    return pullError(z.object({ error: z.string() }).parse(JSON.parse(text)).error, status, url);
   } catch {
-    return `status ${status}`;
+    return status >= 500 ? pullError(`status ${status}`, status, url) : notOllama(url);
   }
+}
+
+function notOllama(url: string): MusterError {
+  return new MusterError("RESPONSE_INVALID", `${url} answers, but not as an Ollama server does.`, {
+    hint: "Check that OLLAMA_URL is an Ollama server; `muster doctor` tries it.",
+  });
 }
 
 /** What the client throws: our own errors, those of the connection, and the server's lines of error as bare text. */
