@@ -75,8 +75,8 @@ async function writeSynced(path: string, text: string): Promise<void> {
 
 async function renameInto(staged: string, target: string): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
-    await mkdir(dirname(target), { recursive: true });
     try {
+      await mkdir(dirname(target), { recursive: true });
       await rename(staged, target);
       break;
     } catch (error) {
