@@ -194,7 +194,7 @@ function endpoint(given: string | undefined, problems: string[]): string {
 function registries(given: string | undefined, problems: string[]): string[] {
   const urls = (given ?? "https://registry.ollama.ai").split(",").map((url) => url.trim());
   for (const url of urls.filter((each) => !isUrl(each, ["http:", "https:"])))
-    problems.push(`OLLAMA_REGISTRY has ${showValue(url)}; allowed: one or more http(s) URLs, separated by commas.`);
+    problems.push(`OLLAMA_REGISTRY is ${showValue(url)}; allowed: one or more http(s) URLs, separated by commas.`);
   return urls.map((url) => url.replace(/\/+$/, ""));
 }
 
