@@ -177,7 +177,7 @@ describe.concurrent("what can go wrong", () => {
     expect(failure.message).toMatch(
       /model\.safetensors came with the wrong sha256 digest: expected [0-9a-f]{64}, got [0-9a-f]{64}/,
     );
-    expect(failure.text.stdout).toMatch(/WARN {2}.+ has the wrong digest .+; fetching it again/);
+    expect(failure.text.stdout).toMatch(/WARN {2}.+ came with the wrong sha256 digest: .+ It was dropped/);
     hub.reset();
     expect((await runMuster(["sync"], here.env)).code).toBe(0);
   });

@@ -10,6 +10,8 @@ export interface Claim {
   /** Written up to here. */
   position: number;
   readonly startedAt: number;
+  /** When its first bytes were written. */
+  begunAt: number | null;
   /** Attempts before this one that brought nothing. */
   readonly failures: number;
   /** Ends the request. */
@@ -25,13 +27,14 @@ export function createClaim(range: Range, failures: number, now: number): Claim 
     askedEnd: range.end,
     position: range.start,
     startedAt: now,
+    begunAt: null,
     failures,
     controller: new AbortController(),
     isHedged: false,
   };
 }
 
-/** Bytes a millisecond since the claim began. */
-export function rateOf(claim: Claim, now: number): number {
-  return (claim.position - claim.start) / Math.max(1, now - claim.startedAt);
+/** Bytes a millisecond since the first came; 0 before. */
+export function rateOf({ begunAt, start, position }: Claim, now: number): number {
+  return begunAt === null ? 0 : (position - start) / Math.max(1, now - begunAt);
 }

@@ -102,6 +102,7 @@ class ClaimWriter implements RangeWriter {
       this.#length = 0;
       partial.write(slot.bytes.subarray(from, from + length), start);
       this.#claim.position += length;
+      this.#claim.begunAt ??= performance.now();
       onNoted(partial.note({ start, end: start + length }));
       return digest?.offer(slot, from, { start, end: start + length }) ?? null;
     } finally {
