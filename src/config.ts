@@ -8,7 +8,7 @@ import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import { type Place, parsePlaces } from "./place.ts";
 import { registerSecret, showValue } from "./redact.ts";
 import { settingMeta } from "./setting.ts";
-import { token } from "./setting-values.ts";
+import { isUrl, token } from "./setting-values.ts";
 import { type LogLevel, type Settings, settings } from "./settings.ts";
 
 /** The repository or image root: the folder above `src/` or `dist/`. */
@@ -31,6 +31,9 @@ export interface Config {
   /** HF_ENDPOINT: where models of the hub are had, best first. */
   mirrors: Place[];
   s3: ObjectStore;
+  /** In order of preference; at least one. */
+  ollamaRegistries: string[];
+  ollamaStore: "volume" | "server";
   offline: boolean;
   enableGpu: "auto" | "true" | "false";
   minGpuMemoryGb: number | null;
@@ -128,6 +131,8 @@ function derive(given: Settings, problems: string[]): Config {
     hfToken,
     mirrors: mirrors(given.HF_ENDPOINT, problems),
     s3: objectStore(given),
+    ollamaRegistries: registries(given.OLLAMA_REGISTRY, problems),
+    ollamaStore: ollamaStore(given, problems),
     offline: given.HF_HUB_OFFLINE ?? false,
     enableGpu: gpuMode(given.ENABLE_GPU),
     minGpuMemoryGb: given.MIN_GPU_MEMORY_GB ?? null,
@@ -193,6 +198,19 @@ function mirrors(given: string | undefined, problems: string[]): Place[] {
   const allowed = "http(s) URLs, s3://bucket/prefix, absolute paths or file:// URLs, with commas between them";
   problems.push(...shown.map((text) => `HF_ENDPOINT is ${text}; allowed: ${allowed}.`));
   return places;
+}
+
+function registries(given: string | undefined, problems: string[]): string[] {
+  const urls = (given ?? "https://registry.ollama.ai").split(",").map((url) => url.trim());
+  for (const url of urls.filter((each) => !isUrl(each, ["http:", "https:"])))
+    problems.push(`OLLAMA_REGISTRY is ${showValue(url)}; allowed: one or more http(s) URLs, separated by commas.`);
+  return urls.map((url) => url.replace(/\/+$/, ""));
+}
+
+function ollamaStore({ OLLAMA_STORE, OLLAMA_URL }: Settings, problems: string[]): Config["ollamaStore"] {
+  if (OLLAMA_STORE === "server" && !OLLAMA_URL)
+    problems.push('OLLAMA_STORE is "server" and OLLAMA_URL is not set; set it to the server that keeps the models.');
+  return OLLAMA_STORE ?? "volume";
 }
 
 function filePath(name: string, given: string | undefined, problems: string[]): string | null {

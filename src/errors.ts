@@ -46,6 +46,8 @@ export const errorCodes = {
   DIGEST_MISMATCH: again,
   DIGEST_MISSING: fix,
   LEASE_LOST: again,
+  STORE_CHANGED: again,
+  ENGINE_DOWN: again,
   ENGINE_FAILED: again,
   COORDINATOR_UNREACHABLE: again,
   COORDINATOR_REFUSED: fix,

@@ -1,7 +1,19 @@
 import { z } from "zod";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
-import { bandwidth, duration, flag, httpUrl, isUrl, number, path, port, text, token } from "./setting-values.ts";
+import {
+  bandwidth,
+  choice,
+  duration,
+  flag,
+  httpUrl,
+  isUrl,
+  number,
+  path,
+  port,
+  text,
+  token,
+} from "./setting-values.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -96,6 +108,17 @@ export const settings = z.object({
       "Where models of the hub are had: one or several hubs, buckets or folders, best first; what one cannot give is asked of the next.",
     allowed: "http(s) URLs, `s3://bucket/prefix`, paths or file:// URLs, with commas between them",
     otherwise: "`https://huggingface.co`",
+  }),
+  OLLAMA_REGISTRY: setting("Hub", text, {
+    description: "Ollama's registry, or mirrors of it (also ones that pull through), asked in this order.",
+    allowed: "one or more http(s) URLs, separated by commas",
+    otherwise: "`https://registry.ollama.ai`",
+  }),
+  OLLAMA_STORE: setting("Hub", choice("volume", "server"), {
+    description:
+      "Who keeps Ollama models: this volume, in OLLAMA_MODELS, or the server at OLLAMA_URL, which pulls them.",
+    allowed: "volume or server",
+    otherwise: "`volume`",
   }),
   HF_HUB_OFFLINE: setting("Hub", flag, {
     description: "Never ask the network; use what is on the volume.",
@@ -226,18 +249,11 @@ export const settings = z.object({
       otherwise: "`info`",
     },
   ),
-  LOG_FORMAT: setting(
-    "Operation",
-    z
-      .string()
-      .toLowerCase()
-      .pipe(z.enum(["text", "json"])),
-    {
-      description: "Form of a log line.",
-      allowed: "text or json",
-      otherwise: "`text`",
-    },
-  ),
+  LOG_FORMAT: setting("Operation", choice("text", "json"), {
+    description: "Form of a log line.",
+    allowed: "text or json",
+    otherwise: "`text`",
+  }),
   LOG_FILE: setting("Operation", text, {
     description: "File that gets every log line as well; `none` for no file.",
     allowed: "a path, or none",

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Agent, type Dispatcher } from "undici";
 import type { Config } from "../config.ts";
 import { toMusterError } from "../errors.ts";
+import { createDispatcher } from "../fetch/dispatcher.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { detect, openCatalog } from "../plan.ts";
 import { findWorkerType } from "../select/worker-types.ts";
@@ -90,6 +91,21 @@ export async function checkCatalog(config: Config): Promise<Check[]> {
     const { message, hint } = toMusterError(error);
     return [{ name: "catalog", result: "fail", found: message, hint }];
   }
+}
+
+/** Any HTTP answer will do: what a registry has, only its models' names tell. */
+export async function checkRegistries(config: Config): Promise<Check[]> {
+  if (config.offline || config.ollamaStore === "server") return [];
+  return Promise.all(
+    config.ollamaRegistries.map(async (registry): Promise<Check> => {
+      const answer = await knock(`${registry}/v2/`, {
+        dispatcher: createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS }),
+      });
+      return "error" in answer
+        ? { name: "registry", result: "warn", found: answer.error.message, hint: answer.error.hint }
+        : { name: "registry", result: "ok", found: `${registry} answers in ${answer.ms} ms` };
+    }),
+  );
 }
 
 export async function checkCoordinator(config: Config): Promise<Check[]> {

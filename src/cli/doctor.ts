@@ -1,6 +1,14 @@
 import { EXIT } from "../errors.ts";
 import { checkMirrors } from "./check-mirrors.ts";
-import { type Check, checkCatalog, checkCoordinator, checkEngines, checkHardware, checkVolume } from "./checks.ts";
+import {
+  type Check,
+  checkCatalog,
+  checkCoordinator,
+  checkEngines,
+  checkHardware,
+  checkRegistries,
+  checkVolume,
+} from "./checks.ts";
 import { print } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
@@ -9,8 +17,8 @@ export async function doctor(options: GlobalOptions): Promise<number> {
   const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const checks: Check[] = (
     await Promise.all(
-      [checkHardware, checkVolume, checkCatalog, checkMirrors, checkCoordinator, checkEngines].map((check) =>
-        check(config),
+      [checkHardware, checkVolume, checkCatalog, checkMirrors, checkRegistries, checkCoordinator, checkEngines].map(
+        (check) => check(config),
       ),
     )
   ).flat();

@@ -6,7 +6,8 @@ import { type Layout, slug } from "../store/layout.ts";
 import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import type { AskOptions } from "./ask.ts";
-import { chooseFiles } from "./choose-files.ts";
+import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
+import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
 import { tryOrigins } from "./try-origins.ts";
 
@@ -15,6 +16,8 @@ export interface DescribeContext {
   /** Where models of a source come from, in order of preference. */
   origins: Record<Source, readonly Origin[]>;
   ask: Omit<AskOptions, "signal">;
+  /** Engines that keep the models of a source by themselves. */
+  servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
@@ -35,13 +38,16 @@ const descriptionSchema = z.object({
       digest: z.object({ algorithm: z.enum(["sha256", "git-sha1"]), hex: z.string() }),
     }),
   ),
+  weights: z.object({ weightsBytes: z.number(), projectorBytes: z.number() }).optional(),
   architecture: z.custom<Architecture>((value) => typeof value === "object").nullable(),
   manifest: z.string().nullable().default(null),
 });
 
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
-  const description = await askOrigins(variant, context, (origin, options) => origin.describe(variant, options));
+  const description =
+    (await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null)) ??
+    (await askOrigins(variant, context, (origin, options) => origin.describe(variant, options)));
   context.described?.set(descriptionPath(variant, context.layout), description);
   // Only a convenience: on a read-only volume the source is simply asked again.
   await writeFileDurably(
@@ -75,7 +81,6 @@ async function askOrigins<T>(
   question: (origin: Origin, options: DescribeOptions) => Promise<T>,
 ): Promise<T> {
   const store = storeOf(context.layout, variant.source);
-  if (!store) throw unsupported(variant);
   if (context.offline) throw offlineMissing(variant);
   const readStored = async (file: FileSpec, revision = "") => {
     const model = { location: variant.location, requestedRevision: variant.revision, revision };
@@ -105,9 +110,17 @@ export async function knownDescription(
   }
 }
 
+/** The files of a description that the variant needs. Throws as chooseFiles does. */
+export function chosenFiles<File extends ModelSurvey["files"][number]>(
+  variant: Variant,
+  { files, weights }: Pick<ModelSurvey, "weights"> & { files: File[] },
+): ChosenFiles<File> {
+  return weights ? { files, ...weights } : chooseFiles(files, variant);
+}
+
 /** What selection needs of a description. */
 export function toFacts(variant: Variant, description: ModelSurvey): VariantFacts {
-  const { weightsBytes, projectorBytes } = chooseFiles(description.files, variant);
+  const { weightsBytes, projectorBytes } = chosenFiles(variant, description);
   return {
     weightsBytes: weightsBytes > 0 ? weightsBytes : null,
     projectorBytes,
@@ -129,7 +142,6 @@ export async function collectFacts(
     variants.map(async (variant) => {
       try {
         const known = await knownDescription(variant, context);
-        if (!known && !storeOf(context.layout, variant.source)) return;
         facts.set(variant, toFacts(variant, known ?? (await survey(variant, context))));
       } catch (error) {
         onFailure(variant, error);
@@ -145,19 +157,6 @@ export function offlineMissing(variant: Variant): MusterError {
     `${variant.location} is not complete on the volume, and HF_HUB_OFFLINE is set.`,
     {
       hint: "Run `muster sync` once with HF_HUB_OFFLINE unset, where there is a network.",
-    },
-  );
-}
-
-export function unsupported(variant: Variant): MusterError {
-  return new MusterError(
-    "SOURCE_UNSUPPORTED",
-    `This version cannot fetch from ${variant.source} (${variant.location}).`,
-    {
-      hint:
-        variant.source === "ollama"
-          ? `Run \`ollama pull ${variant.location}\` beside this worker; muster does not keep Ollama models itself yet.`
-          : "Use a huggingface variant of the model.",
     },
   );
 }

@@ -20,7 +20,7 @@ export interface FilesToFetch {
 
 /** Files under way: enough for the connections of all lanes over small ones. */
 const AT_ONCE = 64;
-/** A link that is refused again and again, each time new, is not merely expired. */
+/** A link or token that is refused again and again, each time new, is not merely expired. */
 const NEW_LINKS = 4;
 
 /** Fetches the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
@@ -114,11 +114,13 @@ async function fetchFile(
   signal.throwIfAborted();
 }
 
-/** Whether the same origin is asked once more: for a new link, or because nobody else could serve a better copy. */
+/** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */
 function worthAnother(
   { code }: MusterError,
   { attempt, isLast, from }: { attempt: number; isLast: boolean; from: FileOrigin },
 ): boolean {
+  if (code === "ACCESS_REFUSED" || code === "TOKEN_INVALID")
+    return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
   if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
   return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
 }

@@ -3,8 +3,7 @@ import { hasSize } from "../store/has-size.ts";
 import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
-import { chooseFiles } from "./choose-files.ts";
-import { knownDescription, knownSurvey } from "./describe.ts";
+import { chosenFiles, knownDescription, knownSurvey } from "./describe.ts";
 import { sizeOf } from "./file-sizes.ts";
 import type { SyncContext } from "./sync-context.ts";
 
@@ -16,18 +15,23 @@ export interface ModelAmounts {
   bytesMissing: number | null;
 }
 
-/** What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. */
+/**
+ * What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. Of models that
+ * a server keeps, it goes by what that says; one that does not answer has nothing.
+ */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described" | "surveyed">,
+  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers">,
 ): Promise<ModelAmounts> {
-  const stored = await findComplete(context.layout, variant);
+  const server = context.servers?.[variant.source];
+  const stored = server ? await server.find(variant).catch(() => null) : await findComplete(context.layout, variant);
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
   const store = storeOf(context.layout, variant.source);
   const expected = await expectedFiles(variant, context);
-  if (!expected || !store) {
+  if (!expected || server) {
     const seen = knownSurvey(variant, context);
-    const bytes = seen ? sizeOf(chooseFiles(seen.files, variant).files) : variant.sizeBytes;
+    const files = expected?.files ?? (seen && chosenFiles(variant, seen).files);
+    const bytes = files ? sizeOf(files) : variant.sizeBytes;
     return { state: "missing", bytesTotal: bytes, bytesPresent: 0, bytesMissing: bytes };
   }
   const { files, revision } = expected;
@@ -55,5 +59,5 @@ async function expectedFiles(
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record) return record;
   const description = await knownDescription(variant, context);
-  return description && { ...description, files: chooseFiles(description.files, variant).files };
+  return description && { ...description, files: chosenFiles(variant, description).files };
 }

@@ -1,13 +1,19 @@
+import { homedir } from "node:os";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createLayout } from "../store/layout.ts";
 import { usedBytes } from "../store/used-bytes.ts";
+import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
 import { KnownContent } from "./known-content.ts";
+import type { ModelServer } from "./model-server.ts";
 import { bucketOpener } from "./s3/open-bucket.ts";
 import { hubMirrors } from "./sources/hub-mirrors.ts";
+import { ollamaOrigin } from "./sources/ollama.ts";
+import { openOllamaKey } from "./sources/ollama-key.ts";
+import { ollamaServer } from "./sources/ollama-server.ts";
 import { pathOrigin } from "./sources/path.ts";
 import { s3Origin } from "./sources/s3.ts";
 import type { SyncContext } from "./sync-context.ts";
@@ -15,6 +21,12 @@ import { Lanes } from "./transfer/lanes.ts";
 
 /** Attempts after the first, for the small questions to a hub. */
 const API_RETRIES = 4;
+
+/** The Ollama server that keeps the models, where one does and not this volume. */
+export function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): ModelServer | undefined {
+  if (ollamaStore !== "server" || !engineUrls.ollama) return undefined;
+  return ollamaServer({ url: engineUrls.ollama, stallTimeoutMs });
+}
 
 /** Everything fetching works with, made from the configuration. Dispose of it when done. */
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
@@ -28,7 +40,8 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     verify: true,
     bandwidth: config.maxBandwidth,
   });
-  const layout = createLayout(config.modelCacheDir, config.hfHubCache);
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
+  const key = () => openOllamaKey(homedir(), () => stateDirectory(config.stateDir));
   return {
     volume: config.modelCacheDir,
     layout,
@@ -38,10 +51,11 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
     origins: {
       huggingface: hubMirrors(config.mirrors, { token: config.hfToken, openBucket }),
-      ollama: [],
+      ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),
       s3: [s3Origin(openBucket)],
       path: [pathOrigin()],
     },
+    servers: { ollama: serverOf(config) },
     ask: {
       dispatcher,
       retries: API_RETRIES,

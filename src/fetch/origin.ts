@@ -4,6 +4,8 @@ import type { AskOptions } from "./ask.ts";
 /** What can be said of a model at a glance, for a plan. */
 export interface ModelSurvey {
   files: Pick<FileSpec, "path" | "size">[];
+  /** Bytes of those that hold weights, where the source itself says what its files are for; then all of them are fetched. */
+  weights?: { weightsBytes: number; projectorBytes: number };
   architecture: Architecture | null;
 }
 
@@ -24,6 +26,8 @@ export type FileOrigin =
       url: string;
       /** Value of the Authorization header; sent to the origin of `url` only. */
       authorization: string | null;
+      /** It holds for a time only: a refusal asks for a new one. */
+      renewable?: boolean;
       /** Page where access is asked for. */
       page: string;
       /** The URL itself grants access, for a time: a refusal asks for a new one. */

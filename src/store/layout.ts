@@ -13,6 +13,8 @@ export interface Layout {
   modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
   hub: HubLayout;
+  /** Ollama's store. */
+  ollama: OllamaLayout;
   /** Models of buckets and folders, as plain files. */
   folders: FolderLayout;
 }
@@ -32,6 +34,18 @@ export interface HubLayout {
   stagedSnapshot(id: string, token: string): string;
 }
 
+export interface OllamaLayout {
+  root: string;
+  /** A blob or a manifest by its path in the store. */
+  file(path: string): string;
+  /** Folder of a model's unfinished files: in the store for the rename, and never where a starting server looks. */
+  ingest(name: string): string;
+  /** Where a manifest is written before it gets its name. */
+  staged(token: string): string;
+  /** Held by who gives a model its name in the store. */
+  lease: string;
+}
+
 export interface FolderLayout {
   root: string;
   model(source: Source, location: string, revision: string): string;
@@ -41,7 +55,7 @@ export interface FolderLayout {
   staged(source: Source, location: string, revision: string): string;
 }
 
-export function createLayout(volume: string, hubCache: string): Layout {
+export function createLayout(volume: string, hubCache: string, ollamaModels: string): Layout {
   const own = join(volume, ".muster");
   const folders = createFolderLayout(join(volume, "base-models"));
   const repo = (id: string) => join(hubCache, `models--${id.replaceAll("/", "--")}`);
@@ -49,7 +63,7 @@ export function createLayout(volume: string, hubCache: string): Layout {
     manifests: join(own, "models"),
     manifest: (key) => join(own, "models", `${key}.json`),
     description: (key) => join(own, "descriptions", `${key}.json`),
-    modelFolders: [hubCache, folders.root],
+    modelFolders: [hubCache, ollamaModels, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
     hub: {
       root: hubCache,
@@ -59,6 +73,13 @@ export function createLayout(volume: string, hubCache: string): Layout {
       ref: (id, revision) => join(repo(id), "refs", revision),
       ingest: (id) => join(repo(id), ".muster", "ingest"),
       stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
+    },
+    ollama: {
+      root: ollamaModels,
+      file: (path) => join(ollamaModels, path),
+      ingest: (name) => join(ollamaModels, ".muster", "ingest", slug(name)),
+      staged: (token) => join(ollamaModels, ".muster", token),
+      lease: join(ollamaModels, ".muster", "lease"),
     },
     folders,
   };

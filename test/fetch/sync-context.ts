@@ -5,6 +5,9 @@ import { createDispatcher } from "../../src/fetch/dispatcher.ts";
 import { KnownContent } from "../../src/fetch/known-content.ts";
 import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
 import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
+import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
+import { openOllamaKey } from "../../src/fetch/sources/ollama-key.ts";
+import { ollamaServer } from "../../src/fetch/sources/ollama-server.ts";
 import { pathOrigin } from "../../src/fetch/sources/path.ts";
 import { s3Origin } from "../../src/fetch/sources/s3.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
@@ -19,6 +22,10 @@ export interface SyncInput {
   /** As HF_ENDPOINT. */
   endpoint: string;
   volume: string;
+  /** Ollama's, in order of preference. */
+  registries?: string[];
+  /** The server that keeps Ollama's models, in place of the volume. */
+  ollamaServer?: string;
   s3Endpoint?: string;
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
@@ -55,17 +62,22 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     { endpoint: input.s3Endpoint ?? null, forcePathStyle: true, region: "us-east-1" },
     dispatcher,
   );
-  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`);
+  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`);
   return {
     volume,
     layout,
     offline: input.offline ?? false,
     origins: {
       huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null, openBucket }),
-      ollama: [],
+      ollama: (input.registries ?? []).map((registry) =>
+        ollamaOrigin({ registry, key: () => openOllamaKey(volume, async () => volume) }),
+      ),
       s3: [s3Origin(openBucket)],
       path: [pathOrigin()],
     },
+    servers: input.ollamaServer
+      ? { ollama: ollamaServer({ url: input.ollamaServer, stallTimeoutMs: input.stallTimeoutMs ?? 10_000 }) }
+      : {},
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
     openBucket,

@@ -14,7 +14,9 @@ import { readConfig } from "./read-config.ts";
 
 /** Another volume of muster's, or a hub cache of any Hugging Face tool, as a place that models of a hub come from. */
 export function volumeOrigin(root: string): Origin {
-  const hubs = ["huggingface/hub", "hub", "."].map((path) => createLayout(root, join(root, path)).hub);
+  const hubs = ["huggingface/hub", "hub", "."].map(
+    (path) => createLayout(root, join(root, path), join(root, "ollama")).hub,
+  );
   return {
     name: root,
     async describe(variant, options) {
@@ -39,7 +41,7 @@ type Found = Pick<ModelDescription, "revision" | "files"> & { hub: HubLayout };
 
 /** A record says exactly which files the variant consists of. */
 async function recorded(root: string, variant: Variant): Promise<Found | null> {
-  const layout = createLayout(root, join(root, "huggingface", "hub"));
+  const layout = createLayout(root, join(root, "huggingface", "hub"), join(root, "ollama"));
   const record = await findComplete(layout, variant);
   return record && { hub: layout.hub, revision: record.revision, files: record.files };
 }
