@@ -4,8 +4,9 @@ import { fileURLToPath } from "node:url";
 import type { z } from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { MusterError } from "./errors.ts";
+import { readMirrors } from "./mirrors.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
-import { type Place, parsePlaces } from "./place.ts";
+import type { Place } from "./place.ts";
 import { registerSecret, showValue } from "./redact.ts";
 import { settingMeta } from "./setting.ts";
 import { isUrl, token } from "./setting-values.ts";
@@ -129,7 +130,7 @@ function derive(given: Settings, problems: string[]): Config {
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
     hfToken,
-    mirrors: mirrors(given.HF_ENDPOINT, problems),
+    mirrors: readMirrors(given.HF_ENDPOINT, problems),
     s3: objectStore(given),
     ollamaRegistries: registries(given.OLLAMA_REGISTRY, problems),
     ollamaStore: ollamaStore(given, problems),
@@ -188,16 +189,6 @@ function gpuMode(given: string | undefined): Config["enableGpu"] {
   const mode = (given ?? "auto").toLowerCase();
   if (mode === "1" || mode === "true") return "true";
   return mode === "0" || mode === "false" ? "false" : "auto";
-}
-
-function mirrors(given: string | undefined, problems: string[]): Place[] {
-  const { places, invalid } = parsePlaces(given ?? "https://huggingface.co");
-  const wrong = places.length + invalid.length === 0 ? [given ?? ""] : invalid;
-  // A comma in a password would cut it in two; in the whole text it is found.
-  const shown = wrong.map((text) => showValue(given && /[@?]/.test(given) ? given : text));
-  const allowed = "http(s) URLs, s3://bucket/prefix, absolute paths or file:// URLs, with commas between them";
-  problems.push(...shown.map((text) => `HF_ENDPOINT is ${text}; allowed: ${allowed}.`));
-  return places;
 }
 
 function registries(given: string | undefined, problems: string[]): string[] {

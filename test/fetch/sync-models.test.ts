@@ -353,11 +353,3 @@ describe("several models", () => {
     );
   });
 });
-
-it("says of other sources that they cannot be fetched", async () => {
-  const { outcome } = await sync(input(), [modelSpec("s3://bucket/tiny", { source: "s3" })]);
-  expect(outcome.error).toMatchObject({
-    code: "SOURCE_UNSUPPORTED",
-    message: "This version cannot fetch from s3 (s3://bucket/tiny).",
-  });
-});
