@@ -23,11 +23,13 @@ export async function watchVolume(layout: Layout, onChange: () => void, signal: 
     }
     await sleep(POLL_MS, undefined, { signal: AbortSignal.any([signal, wake.signal]) }).catch(() => undefined);
     if (signal.aborted) break;
+    const wasWoken = wake.signal.aborted;
     wake = new AbortController();
     const now = await fingerprint(layout);
-    // The reference that completes a model follows its record, and nothing tells of that: so a second look, one turn later.
-    if (now !== seen || changed) onChange();
-    changed = now !== seen;
+    const isNew = now !== seen;
+    // The reference that completes a model follows its record, and nothing tells of that: so another look, some time later.
+    if (isNew || (changed && !wasWoken)) onChange();
+    changed = isNew || (changed && wasWoken);
     seen = now;
   }
   watcher?.close();
