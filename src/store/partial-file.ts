@@ -37,7 +37,8 @@ export class PartialFile {
   #done: Range[];
   /** Bytes written since the disk was last set to work. */
   #unsynced = 0;
-  #syncing = false;
+  /** The disk is at work; gives what went wrong. */
+  #syncing: Promise<unknown> | null = null;
 
   private constructor(path: string, fd: number, journalPath: string, journal: number | null, done: Range[]) {
     this.path = path;
@@ -80,10 +81,13 @@ export class PartialFile {
     this.#unsynced += bytes.length;
     if (this.#unsynced < SYNC_BYTES || this.#syncing) return;
     this.#unsynced = 0;
-    this.#syncing = true;
-    // A failure is met by the sync at the end, or by the next write.
-    fdatasync(this.fd, () => {
-      this.#syncing = false;
+    this.#syncing = new Promise((resolve) => {
+      fdatasync(this.fd, (error) => {
+        // The system tells a failure once; `sync` has to know of it.
+        if (error) this.#distrust();
+        else this.#syncing = null;
+        resolve(error);
+      });
     });
   }
 
@@ -110,8 +114,20 @@ export class PartialFile {
   }
 
   /** Not synchronous: it may take long, and other files' sockets would be taken for stalled. */
-  sync(): Promise<void> {
-    return promisify(fsync)(this.fd);
+  async sync(): Promise<void> {
+    const failure = await this.#syncing;
+    if (failure) throw failure;
+    try {
+      await promisify(fsync)(this.fd);
+    } catch (error) {
+      this.#distrust();
+      throw error;
+    }
+  }
+
+  /** Bytes that did not reach the disk may still be read from memory, and their loss is not told again: begin anew. */
+  #distrust(): void {
+    rmSync(this.#journalPath, { force: true });
   }
 
   close(): void {

@@ -21,5 +21,17 @@ export function volumeError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
+  if (hasSystemCode(error, "EFBIG")) {
+    return new MusterError("VOLUME_NOT_WRITABLE", `A file at ${path} may not grow as large as it has to.`, {
+      hint: "Raise the limit (`ulimit -f unlimited`), or use a file system without one: FAT ends at 4 GiB.",
+      cause: error,
+    });
+  }
+  if (hasSystemCode(error, "EIO", "ESTALE")) {
+    return new MusterError("VOLUME_NOT_WRITABLE", `The disk under ${path} fails: ${error.message}.`, {
+      hint: "Look for its errors in `dmesg` on the host (of a network file system on its server too), then run `muster sync`.",
+      cause: error,
+    });
+  }
   return error;
 }

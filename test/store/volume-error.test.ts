@@ -52,6 +52,20 @@ it("says that the disk is full, and leaves no half-written file", ({ skip }) => 
   expect(readdirSync(folder)).toEqual(["filler"]);
 });
 
+it("tells a disk that fails from one that allows no file as large", () => {
+  const broken = Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO" });
+  expect(volumeError(broken, "/models")).toMatchObject({
+    code: "VOLUME_NOT_WRITABLE",
+    message: "The disk under /models fails: EIO: i/o error, fsync.",
+    hint: expect.stringContaining("dmesg"),
+  });
+  const large = Object.assign(new Error("EFBIG: file too large, write"), { code: "EFBIG" });
+  expect(volumeError(large, "/models")).toMatchObject({
+    code: "VOLUME_NOT_WRITABLE",
+    hint: expect.stringContaining("ulimit -f"),
+  });
+});
+
 it("keeps the cause, and leaves every other error as it is", () => {
   const denied = Object.assign(new Error("EPERM: no"), { code: "EPERM" });
   const error = volumeError(denied, "/models");
@@ -59,7 +73,7 @@ it("keeps the cause, and leaves every other error as it is", () => {
   expect(error).toMatchObject({ code: "VOLUME_NOT_WRITABLE", cause: denied });
   const full = volumeError(Object.assign(new Error("EDQUOT"), { code: "EDQUOT" }), "/models");
   expect(full).toMatchObject({ code: "DISK_FULL" });
-  for (const other of [Object.assign(new Error("EIO"), { code: "EIO" }), error, "text", undefined]) {
+  for (const other of [Object.assign(new Error("EMFILE"), { code: "EMFILE" }), error, "text", undefined]) {
     expect(volumeError(other, "/models")).toBe(other);
   }
 });

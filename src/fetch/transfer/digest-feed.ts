@@ -9,7 +9,7 @@ export interface Digester {
   /** False where it cannot see the slot. */
   takes(slot: Slot): boolean;
   update(slot: Slot, from: number, length: number, done: () => void): void;
-  /** Reads what is in the file up to `end`. */
+  /** Reads what is in the file up to `end`. Where it cannot be read `finish` rejects. */
   read(end: number, done: () => void): void;
   finish(): Promise<string>;
   close(): void;
@@ -27,6 +27,7 @@ export class DigestFeed {
   /** Handed over up to here. */
   #position = 0;
   #underWay = 0;
+  #closed = false;
   readonly #waiters: { most: number; resolve: () => void }[] = [];
 
   constructor(partial: PartialFile, digester: Digester) {
@@ -42,6 +43,7 @@ export class DigestFeed {
 
   /** Bytes just written and noted. Gives a promise where the digest is the slower half and should be waited for. */
   offer(slot: Slot, from: number, { start, end }: Range): Promise<void> | null {
+    if (this.#closed) return null;
     const inOrder = start === this.#position && this.#digester.takes(slot);
     if (inOrder) {
       const length = end - start;
@@ -58,21 +60,24 @@ export class DigestFeed {
     return inOrder && this.#underWay > capacity ? this.#fallTo(capacity / 2) : null;
   }
 
-  /** Hex. The whole file has to be there. */
-  async finish(size: number, signal: AbortSignal): Promise<string> {
-    while (this.#position < size) {
-      signal.throwIfAborted();
+  /** Hex. The whole file has to be there. Rejects when the feed is closed meanwhile. */
+  async finish(size: number): Promise<string> {
+    while (this.#position < size && !this.#closed) {
       this.#readOn();
       await this.#fallTo(0);
     }
+    if (this.#closed) throw new Error("the digest was given up");
     return this.#digester.finish();
   }
 
+  /** Nothing is digested or read any more: the file may be closed. */
   close(): void {
+    this.#closed = true;
     this.#digester.close();
   }
 
   #readOn(): void {
+    if (this.#closed) return;
     const end = contiguousPrefix(this.#partial.done);
     while (this.#position < end && this.#underWay < this.#digester.capacity) {
       const next = Math.min(end, this.#position + READ_BYTES);

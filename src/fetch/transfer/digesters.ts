@@ -15,6 +15,7 @@ export interface DigestStart {
 /** Digests on this thread: bytes at once, reading in bites between which sockets have their turn. */
 export function localDigester({ fd, algorithm, size }: DigestStart): Digester {
   const digest = new FileDigest(fd, algorithm, size);
+  let failure: unknown = null;
   return {
     capacity: 1 << 20,
     takes: () => true,
@@ -23,10 +24,17 @@ export function localDigester({ fd, algorithm, size }: DigestStart): Digester {
       done();
     },
     read(end, done) {
-      digest.read(end);
+      try {
+        digest.read(end);
+      } catch (error) {
+        failure ??= error;
+      }
       setImmediate(done);
     },
-    finish: async () => digest.finish(),
+    async finish() {
+      if (failure !== null) throw failure;
+      return digest.finish();
+    },
     close: () => undefined,
   };
 }
@@ -118,6 +126,7 @@ export class RemoteDigests {
       close: () => {
         this.#send({ type: "close", id });
         this.#files.delete(id);
+        file.finished.reject(new Error("the digest was given up"));
         // Slots on their way come back, whatever became of the file; late bytes in them are digested for nobody.
         for (const done of file.steps.splice(0)) done();
       },

@@ -1,5 +1,6 @@
 import { hasSystemCode, MusterError, toMusterError } from "../../errors.ts";
 import type { PartialFile } from "../../store/partial-file.ts";
+import { gaps, totalBytes } from "../../store/ranges.ts";
 import { networkError } from "../http-errors.ts";
 import type { Claim } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
@@ -100,11 +101,16 @@ class ClaimWriter implements RangeWriter {
     try {
       this.#slot = null;
       this.#length = 0;
-      partial.write(slot.bytes.subarray(from, from + length), start);
+      const range = { start, end: start + length };
+      // What another connection noted first stays: the digest may have it already, and would vouch for other bytes.
+      const missing = gaps(partial.done, range);
+      for (const gap of missing)
+        partial.write(slot.bytes.subarray(from + gap.start - start, from + gap.end - start), gap.start);
       this.#claim.position += length;
       this.#claim.begunAt ??= performance.now();
-      onNoted(partial.note({ start, end: start + length }));
-      return digest?.offer(slot, from, { start, end: start + length }) ?? null;
+      const isNew = totalBytes(missing) === length;
+      onNoted(partial.note(range));
+      return isNew && digest ? digest.offer(slot, from, range) : null;
     } finally {
       slot.release();
     }

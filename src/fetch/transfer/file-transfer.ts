@@ -2,9 +2,9 @@ import { dirname } from "node:path";
 import { MusterError } from "../../errors.ts";
 import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
-import { gaps, type Range, totalBytes } from "../../store/ranges.ts";
+import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { type Claim, createClaim, rateOf } from "./claim.ts";
+import { type Claim, createClaim, findSlowest, rateOf } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
@@ -12,6 +12,7 @@ import { fetchRange } from "./fetch-range.ts";
 import { isJournaled, type NoteLevel, type TransferJob } from "./job.ts";
 import type { SharedLimits } from "./limits.ts";
 import type { RangeSource } from "./open-range.ts";
+import { WaitingRanges } from "./waiting-ranges.ts";
 
 export type FetchJob = Extract<TransferJob, { kind: "fetch" }>;
 
@@ -25,17 +26,8 @@ export interface TransferTools {
   onNote: (message: string, level?: NoteLevel) => void;
 }
 
-/** A range that nobody is fetching. */
-interface Waiting extends Range {
-  failures: number;
-  /** Not to be tried again before, by `performance.now()`. */
-  notBefore: number;
-}
-
 /** Attempts at a range that bring nothing, after the first: where no other origin is left, and where one is. */
 const RETRIES = { patient: 8, hasty: 2 };
-/** The end of a range is taken over where it would take longer than this. */
-const SLOW_MS = 1_000;
 /** A rest that is smaller is not divided but fetched twice. */
 const LEAST_SHARE = 1 << 20;
 /** Why a range is given up that another connection has brought. */
@@ -51,7 +43,7 @@ export class FileTransfer {
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #active = new Set<Claim>();
-  #waiting: Waiting[] = [];
+  readonly #waiting = new WaitingRanges();
   #digest: DigestFeed | null = null;
   /** The server sends whole files only. */
   #whole = false;
@@ -77,8 +69,8 @@ export class FileTransfer {
     const resumed = totalBytes(this.#partial.done);
     if (resumed > 0) tools.onNote(`Resuming ${job.name}: ${resumed} of ${job.size} bytes are there`, "info");
     this.#digest = this.#openDigest();
-    this.#requeue({ start: 0, end: job.size }, 0, 0);
-    tools.signal.addEventListener("abort", () => this.#fail(tools.signal.reason), { once: true });
+    this.#waiting.add(this.#missing({ start: 0, end: job.size }), { failures: 0, notBefore: 0 });
+    tools.signal.addEventListener("abort", () => this.#cancel(), { once: true });
     this.#settleIfComplete();
   }
 
@@ -98,7 +90,7 @@ export class FileTransfer {
 
   /** Bytes that nobody is fetching. */
   get unclaimed(): number {
-    return totalBytes(this.#waiting);
+    return this.#waiting.bytes;
   }
 
   /** Bytes a millisecond of the connections that it has, each. */
@@ -109,34 +101,22 @@ export class FileTransfer {
 
   /** The first missing range that may be tried now, and no more of it than `most` bytes. */
   claim(most: number, now: number): Claim | null {
-    const next = this.#waiting.find(({ notBefore }) => notBefore <= now);
-    if (!next) return null;
-    const end = this.#whole ? next.end : Math.min(next.end, next.start + most);
-    this.#waiting = this.#waiting.flatMap((range) =>
-      range !== next ? [range] : end < next.end ? [{ ...range, start: end }] : [],
-    );
-    return this.#begin({ start: next.start, end }, next.failures, now);
+    const next = this.#waiting.take(this.#whole ? this.#job.size : most, now);
+    return next && this.#begin(next, next.failures, now);
   }
 
   /** Takes over part of the slowest range; all of it, beside its connection, where little is left. */
   takeOver(now: number): Claim | null {
     // A server that is slow altogether gets no faster by being asked for more.
     if (this.#whole || this.#lastBytesAt <= this.#lastTakeOverAt) return null;
-    const timeLeft = (claim: Claim) => (claim.end - claim.position) / Math.max(1e-3, rateOf(claim, now));
-    const slowest = [...this.#active]
-      .filter(({ isHedged, position, end, startedAt, begunAt }) => {
-        // Before its first byte a connection is not slow but new, until others have long overtaken it.
-        const isSlow = begunAt === null ? this.#lastBytesAt - startedAt > 2 * SLOW_MS : now - begunAt > SLOW_MS;
-        return isSlow && !isHedged && end > position;
-      })
-      .toSorted((a, b) => timeLeft(b) - timeLeft(a))[0];
-    if (!slowest || timeLeft(slowest) < SLOW_MS) return null;
+    const slowest = findSlowest([...this.#active], { now, lastBytesAt: this.#lastBytesAt });
+    if (!slowest) return null;
     this.#lastTakeOverAt = now;
     const left = slowest.end - slowest.position;
     const { end } = slowest;
     if (left < 2 * LEAST_SHARE) {
       slowest.isHedged = true;
-      return this.#begin({ start: slowest.position, end }, 0, now, true);
+      return this.#begin({ start: slowest.position, end }, slowest.failures, now, true);
     }
     slowest.end = slowest.position + Math.ceil(left / 2);
     return this.#begin({ start: slowest.end, end }, 0, now);
@@ -156,11 +136,13 @@ export class FileTransfer {
     const signal = AbortSignal.any([this.#signal, claim.controller.signal]);
     let failure: MusterError | null = null;
     try {
-      if ((await fetchRange(this.#source, claim, sink, { pool, limits, signal })) === "ignored") this.#fetchWhole();
+      const outcome = await fetchRange(this.#source, claim, sink, { pool, limits, signal });
+      this.#active.delete(claim);
+      if (outcome === "ignored") this.#fetchWhole();
     } catch (error) {
+      this.#active.delete(claim);
       if (!signal.aborted) failure = this.#retryLater(claim, volumeError(error, dirname(this.#partial.path)));
     }
-    this.#active.delete(claim);
     for (const other of this.#active) {
       if (gaps(this.#partial.done, other).length === 0) other.controller.abort(OUTRUN);
     }
@@ -179,6 +161,8 @@ export class FileTransfer {
       this.#fail(error);
       return null;
     }
+    // Another connection brings the rest, or has brought it.
+    if (!this.#whole && this.#missing(claim).length === 0) return error;
     const progressed = claim.position > claim.start && !this.#whole;
     const failures = progressed ? 0 : claim.failures + 1;
     if (failures > (this.#job.patient ? RETRIES.patient : RETRIES.hasty)) {
@@ -190,15 +174,21 @@ export class FileTransfer {
     const delay = wait + Number(error.details.retryAfterMs ?? 0);
     const when = progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`;
     this.#tools.onNote(`${error.message}${when}`);
-    if (this.#whole) this.#startOver();
-    this.#requeue(this.#whole ? { start: 0, end: this.#job.size } : claim, failures, performance.now() + delay);
+    try {
+      if (this.#whole) this.#startOver();
+    } catch (cause) {
+      this.#fail(cause);
+      return null;
+    }
+    const range = this.#whole ? { start: 0, end: this.#job.size } : claim;
+    this.#waiting.add(this.#missing(range), { failures, notBefore: performance.now() + delay });
     return error;
   }
 
-  /** What the range lacks waits for a connection again, in the order of the file. */
-  #requeue(range: Range, failures: number, notBefore: number): void {
-    const missing = gaps(this.#partial.done, range).map((gap) => ({ ...gap, failures, notBefore }));
-    this.#waiting = [...this.#waiting, ...missing].toSorted((a, b) => a.start - b.start);
+  /** What of the range is not there, and nobody is fetching. */
+  #missing(range: Range): Range[] {
+    const underWay = [...this.#active].map(({ position, end }) => ({ start: position, end }));
+    return gaps(underWay.reduce<Range[]>(addRange, [...this.#partial.done]), range);
   }
 
   #fetchWhole(): void {
@@ -208,7 +198,8 @@ export class FileTransfer {
     this.#tools.onNote(`${host} sends whole files only; fetching ${this.#job.name} in one piece`);
     for (const other of this.#active) other.controller.abort(OUTRUN);
     this.#startOver();
-    this.#waiting = [{ start: 0, end: this.#job.size, failures: 0, notBefore: 0 }];
+    this.#waiting.clear();
+    this.#waiting.add([{ start: 0, end: this.#job.size }], { failures: 0, notBefore: 0 });
   }
 
   #startOver(): void {
@@ -237,7 +228,7 @@ export class FileTransfer {
   async #verify(): Promise<void> {
     const { digest, size, name } = this.#job;
     try {
-      const found = (await this.#digest?.finish(size, this.#signal)) ?? digest.hex;
+      const found = (await this.#digest?.finish(size)) ?? digest.hex;
       this.#signal.throwIfAborted();
       if (found !== digest.hex) {
         this.#startOver();
@@ -253,15 +244,21 @@ export class FileTransfer {
       if (isJournaled(this.#job)) await this.#partial.sync();
       this.#ended.resolve();
     } catch (error) {
-      this.#ended.reject(volumeError(error, this.#job.folder));
+      this.#failure = this.#signal.aborted ? this.#signal.reason : error;
     }
     this.#close();
+  }
+
+  #cancel(): void {
+    this.#fail(this.#tools.signal.reason);
+    // What it verifies may be large; a digest that is given up fails the verification.
+    this.#digest?.close();
   }
 
   #fail(error: unknown): void {
     if (this.#settled) return;
     this.#settled = true;
-    this.#waiting = [];
+    this.#waiting.clear();
     this.#failure = error;
     this.#stop.abort(error);
     this.#settleIfComplete();

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { HTTPParser } from "http-parser-js";
 import { networkError, notHttp, stalled } from "../http-errors.ts";
 import { openSocket } from "./open-socket.ts";
+import { ResponseParser } from "./response-parser.ts";
 import { SLOT_BYTES, type Slot, type SlotPool } from "./slots.ts";
 
 export interface ResponseHead {
@@ -41,7 +42,7 @@ const LEAST_ROOM = 32 << 10;
 export class HttpConnection {
   readonly #options: ConnectionOptions;
   readonly #url: URL;
-  readonly #parser = new HTTPParser("RESPONSE");
+  readonly #parser = new ResponseParser();
   #socket!: Socket;
   #prefix = "";
   #headers: Record<string, string> = {};
@@ -103,6 +104,8 @@ export class HttpConnection {
   async #connect(signal: AbortSignal): Promise<void> {
     const receiver = { buffer: () => this.#nextBuffer(), callback: (count: number) => this.#onRead(count) };
     const { socket, prefix, headers } = await openSocket(this.#url, receiver, signal);
+    if (!this.#keepAlive) socket.destroy(new Error("it spoke before it was asked"));
+    if (socket.destroyed) throw socket.errored ?? new Error("it closed the connection at once");
     this.#socket = socket;
     this.#prefix = prefix;
     this.#headers = headers;
@@ -156,8 +159,9 @@ export class HttpConnection {
   #onRead(count: number): boolean {
     const exchange = this.#exchange;
     if (!exchange) {
-      // Nothing was asked for: whatever comes after the end of an answer makes the connection useless.
-      this.#socket.destroy();
+      // Nothing was asked for, perhaps not even the connection is known as made yet.
+      this.#keepAlive = false;
+      this.#socket?.destroy();
       return false;
     }
     try {
@@ -191,6 +195,8 @@ export class HttpConnection {
     const exchange = this.#exchange;
     if (!exchange) return;
     this.#exchange = null;
+    // What comes after the end of an answer would be taken for the next one.
+    if (this.#parser.unused > 0) this.#keepAlive = false;
     try {
       const busy = exchange.sink.flush();
       if (busy) busy.then(exchange.resolve, exchange.reject);

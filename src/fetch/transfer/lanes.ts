@@ -60,13 +60,26 @@ export class Lanes {
     });
   }
 
+  /** Jobs that are not done are cancelled. */
   async close(): Promise<void> {
-    await Promise.all(this.#lanes.splice(0).map(({ worker }) => worker.terminate()));
+    const cancelled = toMusterError(new DOMException("The transfer threads are closed.", "AbortError"));
+    for (const { pending } of this.#waiting.splice(0)) pending.reject(cancelled);
+    await this.#end(cancelled);
   }
 
   #dealOut(): void {
-    if (this.#lanes.length === 0) this.#start();
-    const jobs = this.#waiting.splice(0).toSorted((a, b) => b.pending.job.size - a.pending.job.size);
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting.splice(0);
+    try {
+      if (this.#lanes.length === 0) this.#start();
+    } catch (cause) {
+      // Too many threads or too little memory: what was started is no use alone.
+      const error = toMusterError(cause);
+      for (const { pending } of waiting) pending.reject(error);
+      void this.#end(error);
+      return;
+    }
+    const jobs = waiting.toSorted((a, b) => b.pending.job.size - a.pending.job.size);
     for (const { id, pending } of jobs) this.#give(id, pending);
   }
 
@@ -114,7 +127,7 @@ export class Lanes {
     const channels = Array.from({ length: count }, () => Array.from({ length: count }, () => new MessageChannel()));
     // Sources run as they are; in the bundle the thread is a file beside this one.
     const file = new URL(import.meta.url.endsWith(".ts") ? "./lane.ts" : "./lane.js", import.meta.url);
-    this.#lanes = channels.map((own, index) => {
+    for (const [index, own] of channels.entries()) {
       // Where this lane asks, the other answers, by a channel of their own for each direction.
       const peers = own.map(({ port1 }, other) =>
         other === index ? null : { outgoing: port1, incoming: channels[other]![index]!.port2 },
@@ -124,27 +137,31 @@ export class Lanes {
       const worker = new Worker(file, { workerData, transferList, execArgv: [], resourceLimits: HEAP });
       const lane: Lane = { worker, jobs: new Map(), load: 0 };
       worker.on("message", (message: FromLane) => receive(lane, message));
-      worker.on("error", (cause) => this.#fail(cause));
-      worker.on("exit", () => this.#fail(new Error("the thread ended")));
-      return lane;
-    });
+      worker.on("error", (cause) => this.#fail(lane, cause));
+      worker.on("exit", () => this.#fail(lane, new Error("the thread ended")));
+      this.#lanes.push(lane);
+    }
   }
 
   /** Lanes work for each other: without one of them none goes on. The next job starts new ones. */
-  #fail(cause: unknown): void {
+  #fail(lane: Lane, cause: unknown): void {
+    // The others of those that were ended are gone by and by, when new ones may be at work already.
+    if (!this.#lanes.includes(lane)) return;
+    void this.#end(
+      new MusterError("INTERNAL", "A transfer thread ended unexpectedly.", {
+        hint: "Run it again; report it with LOG_LEVEL=debug if it stays.",
+        cause,
+      }),
+    );
+  }
+
+  async #end(error: MusterError): Promise<void> {
     const lanes = this.#lanes.splice(0);
-    for (const { worker, jobs } of lanes) {
-      void worker.terminate();
-      for (const { reject } of jobs.values()) {
-        reject(
-          new MusterError("INTERNAL", "A transfer thread ended unexpectedly.", {
-            hint: "Run it again; report it with LOG_LEVEL=debug if it stays.",
-            cause,
-          }),
-        );
-      }
+    for (const { jobs } of lanes) {
+      for (const { reject } of jobs.values()) reject(error);
       jobs.clear();
     }
+    await Promise.all(lanes.map(({ worker }) => worker.terminate()));
   }
 }
 

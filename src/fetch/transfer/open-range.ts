@@ -120,8 +120,13 @@ class RangeAnswer implements ResponseSink {
     if (this.#isRange || !this.#head) return null;
     const { status, header } = this.#head;
     const location = header("location");
-    if (status >= 300 && status < 400 && location) return new URL(location, this.#url);
     const source = this.#source;
+    if (status >= 300 && status < 400 && location) {
+      // Servers that name files in other scripts send the bytes of UTF-8.
+      const url = URL.parse(Buffer.from(location, "latin1").toString(), this.#url.href);
+      if (!url || !/^https?:$/.test(url.protocol)) throw invalid(source, "a redirect to what is no web address");
+      return url;
+    }
     const elsewhere = this.#url.origin !== new URL(source.url).origin;
     if ((elsewhere || source.signed) && [400, 401, 403, 404, 410].includes(status)) {
       forget(source, this.#url);

@@ -29,8 +29,9 @@ export async function openSocket(url: URL, receiver: Receiver, signal: AbortSign
   const proxyUrl = getProxyForUrl(url.href);
   const proxy = proxyUrl ? new URL(proxyUrl) : null;
   if (url.protocol === "https:") {
-    const tunnel = proxy ? await openTunnel(proxy, url, signal) : null;
-    const socket = secure(url, { onread: receiver, ...(tunnel ? { socket: tunnel } : addressOf(url)) });
+    if (!proxy) return opened(secure(url, { ...addressOf(url), onread: receiver }), "secureConnect", signal);
+    const socket = secure(url, { socket: await openTunnel(proxy, url, signal) });
+    pour(socket, receiver);
     return opened(socket, "secureConnect", signal);
   }
   if (!proxy) return opened(connectTcp({ ...addressOf(url), onread: receiver }), "connect", signal);
@@ -43,7 +44,20 @@ export async function openSocket(url: URL, receiver: Receiver, signal: AbortSign
   };
 }
 
-function secure(url: URL, options: ConnectionOptions & { onread: Receiver }): Socket {
+/** Within a tunnel Node has no `onread`: what was read is copied. */
+function pour(socket: Socket, receiver: Receiver): void {
+  socket.on("data", (bytes: Buffer) => {
+    for (let rest = bytes; rest.length > 0 && !socket.destroyed; ) {
+      const place = receiver.buffer();
+      const count = Math.min(place.length, rest.length);
+      place.set(rest.subarray(0, count));
+      if (!receiver.callback(count, place)) socket.pause();
+      rest = rest.subarray(count);
+    }
+  });
+}
+
+function secure(url: URL, options: ConnectionOptions & { onread?: Receiver }): Socket {
   const { host } = addressOf(url);
   const socket = connectTls({
     ...options,
@@ -60,7 +74,8 @@ function opened(socket: Socket, event: "connect" | "secureConnect", signal: Abor
     const abort = () => socket.destroy(signal.reason as Error);
     const settle = (then: () => void) => () => {
       signal.removeEventListener("abort", abort);
-      socket.off("error", fail).off("close", closed).off(event, connected);
+      // Its errors stay listened to: one that nobody hears would end the thread.
+      socket.off("close", closed).off(event, connected);
       then();
     };
     const connected = settle(() => resolve({ socket, prefix: "", headers: {} }));
@@ -88,7 +103,8 @@ function openTunnel(proxy: URL, url: URL, signal: AbortSignal): Promise<Socket> 
       signal,
     });
     request.on("error", reject).on("connect", ({ statusCode = 0 }, socket) => {
-      if (statusCode === 200) return resolve(socket as Socket);
+      socket.on("error", () => undefined);
+      if (statusCode >= 200 && statusCode < 300) return resolve(socket as Socket);
       socket.destroy();
       reject(proxyRefused(proxy.host, target, statusCode));
     });

@@ -39,7 +39,10 @@ export class Scheduler {
       tools.onBytes(count);
     };
     const transfer = await new Promise<FileTransfer>((resolve, reject) => {
-      this.#queue.push({ job, tools: { ...tools, onBytes }, resolve, reject });
+      const queued = { job, tools: { ...tools, onBytes }, resolve, reject };
+      this.#queue.push(queued);
+      // One that is cancelled does not wait for its turn to be told so.
+      tools.signal.addEventListener("abort", () => this.#drop(queued), { once: true });
       this.#fill();
     });
     await transfer.ended;
@@ -99,7 +102,6 @@ export class Scheduler {
     const queued = this.#queue.shift();
     if (!queued) return null;
     try {
-      queued.tools.signal.throwIfAborted();
       const file = new FileTransfer(queued.job, queued.tools);
       this.#files.add(file);
       const remove = () => {
@@ -113,6 +115,13 @@ export class Scheduler {
       queued.reject(error);
       return null;
     }
+  }
+
+  #drop(queued: Queued): void {
+    const index = this.#queue.indexOf(queued);
+    if (index < 0) return;
+    this.#queue.splice(index, 1);
+    queued.reject(queued.tools.signal.reason);
   }
 
   #pieceOf(file: FileTransfer, now: number): number {
