@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";
 import { catalogSchema } from "../src/select/catalog-schema.ts";
-import { settingMeta, settings } from "../src/settings.ts";
+import { settingMeta } from "../src/setting.ts";
+import { settings } from "../src/settings.ts";
 
 /** Writes what is made from the schemas: configuration tables and JSON Schemas. With --check it only says what is stale. */
 

@@ -99,7 +99,13 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
     await Promise.all([
       keeper.ended,
       probeEngines({ urls: config.engineUrls, board, signal: running }),
-      superviseEngine(engine, { config, log, signal: running, when: view.ready(running) }),
+      // A server that pulls the models has to run before they are there.
+      superviseEngine(engine, {
+        config,
+        log,
+        signal: running,
+        when: config.ollamaStore === "server" ? Promise.resolve() : view.ready(running),
+      }),
     ]);
   } catch (error) {
     if (!running.aborted) throw error;

@@ -5,8 +5,9 @@ import type { z } from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { MusterError } from "./errors.ts";
 import { registerSecret, showValue } from "./redact.ts";
+import { settingMeta } from "./setting.ts";
 import { isUrl, token } from "./setting-values.ts";
-import { type LogLevel, type Settings, settingMeta, settings } from "./settings.ts";
+import { type LogLevel, type Settings, settings } from "./settings.ts";
 
 /** The repository or image root: the folder above `src/` or `dist/`. */
 const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
@@ -26,6 +27,9 @@ export interface Config {
   maxCacheBytes: number | null;
   hfToken: string | null;
   hfEndpoint: string;
+  /** In order of preference; at least one. */
+  ollamaRegistries: string[];
+  ollamaStore: "volume" | "server";
   offline: boolean;
   enableGpu: "auto" | "true" | "false";
   minGpuMemoryGb: number | null;
@@ -122,6 +126,8 @@ function derive(given: Settings, problems: string[]): Config {
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
     hfToken,
     hfEndpoint: endpoint(given.HF_ENDPOINT, problems),
+    ollamaRegistries: registries(given.OLLAMA_REGISTRY, problems),
+    ollamaStore: ollamaStore(given, problems),
     offline: given.HF_HUB_OFFLINE ?? false,
     enableGpu: gpuMode(given.ENABLE_GPU),
     minGpuMemoryGb: given.MIN_GPU_MEMORY_GB ?? null,
@@ -183,6 +189,19 @@ function endpoint(given: string | undefined, problems: string[]): string {
   const url = given ?? "https://huggingface.co";
   if (!isUrl(url, ["http:", "https:"])) problems.push(`HF_ENDPOINT is ${showValue(url)}; allowed: an http(s) URL.`);
   return url.replace(/\/+$/, "");
+}
+
+function registries(given: string | undefined, problems: string[]): string[] {
+  const urls = (given ?? "https://registry.ollama.ai").split(",").map((url) => url.trim());
+  for (const url of urls.filter((each) => !isUrl(each, ["http:", "https:"])))
+    problems.push(`OLLAMA_REGISTRY is ${showValue(url)}; allowed: one or more http(s) URLs, separated by commas.`);
+  return urls.map((url) => url.replace(/\/+$/, ""));
+}
+
+function ollamaStore({ OLLAMA_STORE, OLLAMA_URL }: Settings, problems: string[]): Config["ollamaStore"] {
+  if (OLLAMA_STORE === "server" && !OLLAMA_URL)
+    problems.push('OLLAMA_STORE is "server" and OLLAMA_URL is not set; set it to the server that keeps the models.');
+  return OLLAMA_STORE ?? "volume";
 }
 
 function filePath(name: string, given: string | undefined, problems: string[]): string | null {

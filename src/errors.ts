@@ -44,6 +44,8 @@ export const errorCodes = {
   STALLED: again,
   DIGEST_MISMATCH: again,
   LEASE_LOST: again,
+  STORE_CHANGED: again,
+  ENGINE_DOWN: again,
   ENGINE_FAILED: again,
   COORDINATOR_UNREACHABLE: again,
   COORDINATOR_REFUSED: fix,

@@ -118,6 +118,8 @@ export interface StoredModel {
   /** Folder or name an engine is pointed at. */
   path: string;
   files: FileSpec[];
+  /** The source's own text, where it is among the files; kept, so that the file can be written again. */
+  manifest: string | null;
   bytes: number;
   license: string | null;
   /** RFC 3339. */

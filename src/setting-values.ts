@@ -33,6 +33,8 @@ export const bandwidth = z
   })
   // Less would leave every connection to the stall timer.
   .refine((value) => value >= 10_000);
+/** One of these words, in any case. */
+export const choice = <T extends string>(...words: [T, ...T[]]) => z.string().toLowerCase().pipe(z.enum(words));
 export const httpUrl = z.string().refine((value) => isUrl(value, ["http:", "https:"]));
 export const token = z.string().refine((value) => /^[\x21-\x7e]+$/.test(value.trim()));
 

@@ -1,20 +1,18 @@
 import { z } from "zod";
-import { bandwidth, duration, flag, httpUrl, isUrl, number, path, port, text, token } from "./setting-values.ts";
-
-interface SettingMeta {
-  group: string;
-  description: string;
-  allowed: string;
-  /** What holds when it is not set, in words. */
-  otherwise: string;
-  secret?: boolean;
-}
-
-type Group = "Worker" | "Volume" | "Hub" | "Hardware" | "Engines" | "Coordinator" | "Transfer" | "Operation";
-
-function setting<T extends z.ZodType>(group: Group, schema: T, meta: Omit<SettingMeta, "group">) {
-  return schema.optional().meta({ group, ...meta });
-}
+import { setting } from "./setting.ts";
+import {
+  bandwidth,
+  choice,
+  duration,
+  flag,
+  httpUrl,
+  isUrl,
+  number,
+  path,
+  port,
+  text,
+  token,
+} from "./setting-values.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -108,6 +106,17 @@ export const settings = z.object({
     description: "The hub.",
     allowed: "an http(s) URL",
     otherwise: "`https://huggingface.co`",
+  }),
+  OLLAMA_REGISTRY: setting("Hub", text, {
+    description: "Ollama's registry, or mirrors of it (also ones that pull through), asked in this order.",
+    allowed: "one or more http(s) URLs, separated by commas",
+    otherwise: "`https://registry.ollama.ai`",
+  }),
+  OLLAMA_STORE: setting("Hub", choice("volume", "server"), {
+    description:
+      "Who keeps Ollama models: this volume, in OLLAMA_MODELS, or the server at OLLAMA_URL, which pulls them.",
+    allowed: "volume or server",
+    otherwise: "`volume`",
   }),
   HF_HUB_OFFLINE: setting("Hub", flag, {
     description: "Never ask the network; use what is on the volume.",
@@ -237,18 +246,11 @@ export const settings = z.object({
       otherwise: "`info`",
     },
   ),
-  LOG_FORMAT: setting(
-    "Operation",
-    z
-      .string()
-      .toLowerCase()
-      .pipe(z.enum(["text", "json"])),
-    {
-      description: "Form of a log line.",
-      allowed: "text or json",
-      otherwise: "`text`",
-    },
-  ),
+  LOG_FORMAT: setting("Operation", choice("text", "json"), {
+    description: "Form of a log line.",
+    allowed: "text or json",
+    otherwise: "`text`",
+  }),
   LOG_FILE: setting("Operation", text, {
     description: "File that gets every log line as well; `none` for no file.",
     allowed: "a path, or none",
@@ -257,8 +259,3 @@ export const settings = z.object({
 });
 
 export type Settings = z.output<typeof settings>;
-
-/** The description that a setting carries. */
-export function settingMeta(schema: z.ZodType): SettingMeta {
-  return schema.meta() as unknown as SettingMeta;
-}

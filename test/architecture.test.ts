@@ -32,7 +32,7 @@ const EXCEPTIONS: Record<string, { imports: string[]; because: string }> = {
 };
 
 /** Packages that are listed and not imported. */
-const NOT_IMPORTED_YET: Record<string, string> = { ollama: "the Ollama source comes next" };
+const NOT_IMPORTED_YET: Record<string, string> = {};
 
 interface Import {
   from: string;

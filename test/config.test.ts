@@ -94,6 +94,8 @@ describe("problems", () => {
     ["HF_HUB_OFFLINE", "perhaps"],
     ["MIN_GPU_MEMORY_GB", "8GB"],
     ["OLLAMA_URL", "localhost:11434"],
+    ["OLLAMA_REGISTRY", "registry.ollama.ai"],
+    ["OLLAMA_STORE", "both"],
     ["COORDINATOR_URL", "coordinator:8400"],
     ["COORDINATOR_URL", "wss://"],
     ["MAX_CONNECTIONS", "1.5"],

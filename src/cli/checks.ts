@@ -120,6 +120,21 @@ export async function checkHub(config: Config): Promise<Check[]> {
   return [{ name: "hub", result: "ok", found: `${config.hfEndpoint} answers in ${answer.ms} ms; ${token}` }];
 }
 
+/** Any HTTP answer will do: what a registry has, only its models' names tell. */
+export async function checkRegistries(config: Config): Promise<Check[]> {
+  if (config.offline || config.ollamaStore === "server") return [];
+  return Promise.all(
+    config.ollamaRegistries.map(async (registry): Promise<Check> => {
+      const answer = await ask(`${registry}/v2/`, {
+        dispatcher: createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS }),
+      });
+      return "error" in answer
+        ? { name: "registry", result: "warn", found: answer.error.message, hint: answer.error.hint }
+        : { name: "registry", result: "ok", found: `${registry} answers in ${answer.ms} ms` };
+    }),
+  );
+}
+
 export async function checkCoordinator(config: Config): Promise<Check[]> {
   if (!config.coordinatorUrl)
     return [

@@ -6,6 +6,7 @@ import {
   checkEngines,
   checkHardware,
   checkHub,
+  checkRegistries,
   checkVolume,
 } from "./checks.ts";
 import { print } from "./output.ts";
@@ -16,8 +17,8 @@ export async function doctor(options: GlobalOptions): Promise<number> {
   const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const checks: Check[] = (
     await Promise.all(
-      [checkHardware, checkVolume, checkCatalog, checkHub, checkCoordinator, checkEngines].map((check) =>
-        check(config),
+      [checkHardware, checkVolume, checkCatalog, checkHub, checkRegistries, checkCoordinator, checkEngines].map(
+        (check) => check(config),
       ),
     )
   ).flat();

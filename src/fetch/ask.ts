@@ -1,5 +1,5 @@
-import { type Dispatcher, fetch as undiciFetch } from "undici";
-import type { MusterError } from "../errors.ts";
+import { type Dispatcher, type Response, fetch as undiciFetch } from "undici";
+import { MusterError } from "../errors.ts";
 import { retry } from "../retry.ts";
 import { VERSION } from "../system.ts";
 import { type HttpSubject, httpError, networkError } from "./http-errors.ts";
@@ -14,6 +14,8 @@ export interface AskOptions {
   retries: number;
   signal?: AbortSignal;
   onRetry?: (error: MusterError, delayMs: number) => void;
+  /** What a 401 says of how to be let in (WWW-Authenticate). */
+  onChallenge?: (challenge: string) => void;
 }
 
 export interface Answer {
@@ -21,13 +23,43 @@ export interface Answer {
   headers: [string, string][];
 }
 
+type Headers = Record<string, string>;
+
 /** The answer, read whole, asked for again while errors are of the passing kind. Throws MusterError. */
-export function ask(
+export function ask(url: string, subject: HttpSubject, options: AskOptions, headers: Headers = {}): Promise<Answer> {
+  const read = async (response: Response) => ({ text: await response.text(), headers: [...response.headers] });
+  return question(url, subject, options, headers, read);
+}
+
+/** The first bytes of a file: `length` of them, or all where it is shorter. Throws MusterError. */
+export function askStart(
+  url: string,
+  length: number,
+  subject: HttpSubject,
+  options: AskOptions,
+  headers: Headers = {},
+): Promise<Buffer> {
+  const range = { range: `bytes=0-${length - 1}` };
+  return question(url, subject, options, { ...headers, ...range }, async ({ body }) => {
+    const chunks: Uint8Array[] = [];
+    let count = 0;
+    for await (const chunk of body ?? []) {
+      chunks.push(chunk);
+      count += chunk.length;
+      // Of a server that sends whole files the rest is not waited for.
+      if (count >= length) break;
+    }
+    return Buffer.concat(chunks).subarray(0, length);
+  });
+}
+
+function question<T>(
   url: string,
   subject: HttpSubject,
-  { dispatcher, retries, signal, onRetry }: AskOptions,
-  headers: Record<string, string> = {},
-): Promise<Answer> {
+  { dispatcher, retries, signal, onRetry, onChallenge }: AskOptions,
+  headers: Headers,
+  read: (response: Response) => Promise<T>,
+): Promise<T> {
   const once = async () => {
     try {
       const response = await undiciFetch(url, {
@@ -36,12 +68,22 @@ export function ask(
         signal,
       });
       // Read here, so that an answer that breaks off is asked for again.
+      if (response.ok) return await read(response);
       const text = await response.text();
-      if (response.ok) return { text, headers: [...response.headers] };
+      if (new URL(response.url).origin !== new URL(url).origin && [400, 401, 403, 404, 410].includes(response.status))
+        throw linkRefused(response, subject);
+      if (response.status === 401) onChallenge?.(response.headers.get("www-authenticate") ?? "");
       throw httpError({ status: response.status, url, header: (name) => response.headers.get(name), text }, subject);
     } catch (error) {
       throw networkError(error, url);
     }
   };
   return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, signal, onRetry });
+}
+
+/** What a redirect led to grants access by itself, and for a time: asked again, the source gives another. */
+function linkRefused({ url, status }: Response, { name }: HttpSubject): MusterError {
+  return new MusterError("REDIRECT_EXPIRED", `${new URL(url).host} refuses the link to ${name} (${status}).`, {
+    hint: "A new link is asked for. If it stays so, check the clock of this machine and of the server.",
+  });
 }

@@ -6,7 +6,8 @@ import { type Layout, slug } from "../store/layout.ts";
 import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import type { AskOptions } from "./ask.ts";
-import { chooseFiles } from "./choose-files.ts";
+import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
+import type { ModelServer } from "./model-server.ts";
 import type { ModelDescription, Origin } from "./origin.ts";
 import { tryOrigins } from "./try-origins.ts";
 
@@ -15,6 +16,8 @@ export interface DescribeContext {
   /** Where models of a source come from, in order of preference. */
   origins: Record<Source, readonly Origin[]>;
   ask: Omit<AskOptions, "signal">;
+  /** Engines that keep the models of a source by themselves. */
+  servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
@@ -31,6 +34,7 @@ const descriptionSchema = z.object({
       digest: z.object({ algorithm: z.enum(["sha256", "git-sha1"]), hex: z.string() }),
     }),
   ),
+  weights: z.object({ weightsBytes: z.number(), projectorBytes: z.number() }).optional(),
   architecture: z.custom<Architecture>((value) => typeof value === "object").nullable(),
   manifest: z.string().nullable().default(null),
 });
@@ -39,6 +43,8 @@ const descriptionSchema = z.object({
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
   const store = storeOf(context.layout, variant.source);
   if (!store) throw unsupported(variant);
+  const atServer = await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null);
+  if (atServer) return atServer;
   if (context.offline) throw offlineMissing(variant);
   const readStored = async (file: FileSpec, revision = "") => {
     const model = { location: variant.location, requestedRevision: variant.revision, revision };
@@ -71,9 +77,14 @@ export async function knownDescription(
   }
 }
 
+/** The files of a description that the variant needs. Throws as chooseFiles does. */
+export function chosenFiles(variant: Variant, { files, weights }: ModelDescription): ChosenFiles {
+  return weights ? { files, ...weights } : chooseFiles(files, variant);
+}
+
 /** What selection needs of a description. */
 export function toFacts(variant: Variant, description: ModelDescription): VariantFacts {
-  const { weightsBytes, projectorBytes } = chooseFiles(description.files, variant);
+  const { weightsBytes, projectorBytes } = chosenFiles(variant, description);
   return {
     weightsBytes: weightsBytes > 0 ? weightsBytes : null,
     projectorBytes,
@@ -115,17 +126,10 @@ export function offlineMissing(variant: Variant): MusterError {
   );
 }
 
-export function unsupported(variant: Variant): MusterError {
-  return new MusterError(
-    "SOURCE_UNSUPPORTED",
-    `This version cannot fetch from ${variant.source} (${variant.location}).`,
-    {
-      hint:
-        variant.source === "ollama"
-          ? `Run \`ollama pull ${variant.location}\` beside this worker; muster does not keep Ollama models itself yet.`
-          : "Use a huggingface variant of the model.",
-    },
-  );
+export function unsupported({ source, location }: Variant): MusterError {
+  return new MusterError("SOURCE_UNSUPPORTED", `This version cannot fetch from ${source} (${location}).`, {
+    hint: "Use a huggingface or ollama variant of the model.",
+  });
 }
 
 function descriptionPath({ source, location, revision }: Variant, layout: Layout): string {

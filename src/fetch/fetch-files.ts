@@ -2,10 +2,11 @@ import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
 import { commitPartial } from "../store/partial-file.ts";
+import { syncFiles } from "../store/sync-files.ts";
 import { shareContent } from "./known-content.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
-import type { TransferJob } from "./transfer/job.ts";
+import { isJournaled, type TransferJob } from "./transfer/job.ts";
 import { tryOrigins } from "./try-origins.ts";
 
 export interface FilesToFetch {
@@ -17,7 +18,9 @@ export interface FilesToFetch {
   needBytes: number;
 }
 
-/** A link that is refused again and again, each time new, is not merely expired. */
+/** Files under way: enough for the connections of all lanes over small ones. */
+const AT_ONCE = 64;
+/** A link or token that is refused again and again, each time new, is not merely expired. */
 const NEW_LINKS = 4;
 
 /** Fetches the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
@@ -32,18 +35,21 @@ export async function fetchFiles(work: FilesToFetch, context: SyncContext, progr
     progress.onBytes(count);
   };
   try {
-    const outcomes = await Promise.allSettled(
-      work.files.map(async (file) => {
-        try {
-          await bringFile(file, work, { ...context, signal }, { ...progress, onBytes });
-        } catch (error) {
-          local.abort(error);
-          throw error;
-        }
-      }),
-    );
-    if (outcomes.some(({ status }) => status === "rejected"))
-      throw context.signal?.aborted ? context.signal.reason : local.signal.reason;
+    const queue = work.files.toSorted((a, b) => b.size - a.size).values();
+    const bringNext = async () => {
+      for (const file of queue) {
+        signal.throwIfAborted();
+        await bringFile(file, work, { ...context, signal }, { ...progress, onBytes });
+      }
+    };
+    // All end before this does, whatever happened to one.
+    const lines = Array.from({ length: AT_ONCE }, () => bringNext().catch((error: unknown) => local.abort(error)));
+    await Promise.all(lines);
+    context.signal?.throwIfAborted();
+    if (local.signal.aborted) throw local.signal.reason;
+    const targets = work.files.map((file) => work.store.blob(work.model, file));
+    const small = work.files.filter((file) => !isJournaled(file)).map((file) => work.store.blob(work.model, file));
+    await syncFiles(small, targets);
   } finally {
     reservation.release();
   }
@@ -64,7 +70,9 @@ async function bringFile(
     progress.onBytes(file.size);
     return;
   }
-  const fetched = fetchFile(file, work, context, progress).then(() => commitPartial(folder, file.digest, target));
+  const fetched = fetchFile(file, work, context, progress).then(() =>
+    commitPartial(folder, file.digest, target, { journaled: isJournaled(file) }),
+  );
   context.content.announce(file, target, fetched);
   await fetched;
 }
@@ -99,11 +107,13 @@ async function fetchFile(
   signal.throwIfAborted();
 }
 
-/** Whether the same origin is asked once more: for a new link, or because nobody else could serve a better copy. */
+/** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */
 function worthAnother(
   { code }: MusterError,
   { attempt, isLast, from }: { attempt: number; isLast: boolean; from: FileOrigin },
 ): boolean {
+  if (code === "ACCESS_REFUSED" || code === "TOKEN_INVALID")
+    return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
   if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
   return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
 }

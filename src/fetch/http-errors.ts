@@ -16,15 +16,23 @@ export interface HttpSubject {
   /** Page where access is asked for. */
   page: string;
   tokenSent: boolean;
+  /** The settings that say where it is asked for and with which token; the hub's where they are left out. */
+  settings?: { endpoint: string; token: string | null };
 }
+
+const HUB_SETTINGS = { endpoint: "HF_ENDPOINT", token: "HF_TOKEN" };
 
 /** The hub's (and any HTTP server's) refusal as a MusterError. Codes and texts: the hub's X-Error-Code contract. */
 export function httpError(answer: HttpAnswer, subject: HttpSubject): MusterError {
   const { status, url } = answer;
   const code = answer.header("x-error-code");
   const said = answer.header("x-error-message") ?? answer.text?.slice(0, 200) ?? "";
+  const { endpoint, token: setting } = subject.settings ?? HUB_SETTINGS;
   const details = { status, url };
-  const token = subject.tokenSent ? "the token of HF_TOKEN was sent" : "no token was sent (HF_TOKEN is not set)";
+  const unset = setting ? ` (${setting} is not set)` : "";
+  const token = subject.tokenSent
+    ? `the token${setting ? ` of ${setting}` : ""} was sent`
+    : `no token was sent${unset}`;
   if (code === "GatedRepo") {
     return new MusterError("MODEL_GATED", `${subject.name} is gated and refused (${token}).`, {
       hint: `Ask for access at ${subject.page}, then set HF_TOKEN or HF_TOKEN_FILE to a token of that account and run \`muster sync\` again.`,
@@ -58,7 +66,7 @@ export function httpError(answer: HttpAnswer, subject: HttpSubject): MusterError
       code === "EntryNotFound" ? "FILE_NOT_FOUND" : "REPO_NOT_FOUND",
       `${subject.name} was not found (404 from ${url}).`,
       {
-        hint: `Check the name at ${subject.page}, and that HF_ENDPOINT is the right hub.`,
+        hint: `Check the name at ${subject.page}, and that ${endpoint} is the right ${setting ? "hub" : "registry"}.`,
         details,
       },
     );
@@ -76,20 +84,18 @@ export function httpError(answer: HttpAnswer, subject: HttpSubject): MusterError
   if (status === 429) {
     const retryAfterMs = retryAfter(answer);
     return new MusterError("RATE_LIMITED", `${new URL(url).host} limits the rate of requests (429).`, {
-      hint: subject.tokenSent
-        ? "Wait; it is tried again."
-        : "Wait; it is tried again. With HF_TOKEN set the limits are higher.",
+      hint: `Wait; it is tried again.${setting && !subject.tokenSent ? ` With ${setting} set the limits are higher.` : ""}`,
       details: { ...details, retryAfterMs },
     });
   }
   if (status >= 500 || status === 408) {
     return new MusterError("SERVER_ERROR", `${new URL(url).host} failed with status ${status} for ${subject.name}.`, {
-      hint: "It is tried again; if it stays so, see the server's status page or set HF_ENDPOINT to a mirror.",
+      hint: `It is tried again; if it stays so, see the server's status page or set ${endpoint} to a mirror.`,
       details: { ...details, retryAfterMs: retryAfter(answer) },
     });
   }
   return new MusterError("RESPONSE_INVALID", `Unexpected status ${status} for ${subject.name} from ${url}.`, {
-    hint: "Check that HF_ENDPOINT is a hub and that no proxy answers in its place.",
+    hint: `Check that ${endpoint} is a ${setting ? "hub" : "registry"} and that no proxy answers in its place.`,
     details,
   });
 }
@@ -113,7 +119,7 @@ export function networkError(error: unknown, url: string): MusterError {
     return stalled(host, "nothing for the whole of STALL_TIMEOUT");
   if (/CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)|ERR_TLS|ERR_SSL|EPROTO/.test(code)) {
     return new MusterError("TLS_FAILED", `The secure connection to ${host} failed: ${message}.`, {
-      hint: "Behind an inspecting proxy set NODE_EXTRA_CA_CERTS to its certificate; check HF_ENDPOINT and HTTPS_PROXY.",
+      hint: "Behind an inspecting proxy set NODE_EXTRA_CA_CERTS to its certificate; check HF_ENDPOINT, OLLAMA_REGISTRY and HTTPS_PROXY.",
       cause: error,
     });
   }

@@ -1,8 +1,8 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Digest, FileSpec } from "../model.ts";
 import type { Layout } from "../store/layout.ts";
 import { listManifests } from "../store/manifest.ts";
-import { commitPartial } from "../store/partial-file.ts";
+import { commitPartial, syncFolder } from "../store/partial-file.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
 /** Smaller files are not worth looking for. */
@@ -61,7 +61,8 @@ export async function shareContent(
   const { size, digest } = file;
   try {
     await lanes.run({ kind: "copy", path, name: file.path, folder, size, digest }, { signal });
-    await commitPartial(folder, digest, target);
+    await commitPartial(folder, digest, target, { journaled: false });
+    await syncFolder(dirname(target));
     return true;
   } catch {
     signal?.throwIfAborted();

@@ -3,8 +3,7 @@ import { hasSize } from "../store/has-size.ts";
 import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
-import { chooseFiles } from "./choose-files.ts";
-import { knownDescription } from "./describe.ts";
+import { chosenFiles, knownDescription } from "./describe.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
@@ -15,17 +14,23 @@ export interface ModelAmounts {
   bytesMissing: number | null;
 }
 
-/** What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. */
+/**
+ * What of a variant the volume has and lacks. Asks no source: it goes by records and the last description. Of models that
+ * a server keeps, it goes by what that says; one that does not answer has nothing.
+ */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described">,
+  context: Pick<SyncContext, "layout" | "described" | "servers">,
 ): Promise<ModelAmounts> {
-  const stored = await findComplete(context.layout, variant);
+  const server = context.servers?.[variant.source];
+  const stored = server ? await server.find(variant).catch(() => null) : await findComplete(context.layout, variant);
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
   const store = storeOf(context.layout, variant.source);
   const expected = await expectedFiles(variant, context);
-  if (!expected || !store)
-    return { state: "missing", bytesTotal: variant.sizeBytes, bytesPresent: 0, bytesMissing: variant.sizeBytes };
+  if (!expected || !store || server) {
+    const bytes = expected ? sizeOf(expected.files) : variant.sizeBytes;
+    return { state: "missing", bytesTotal: bytes, bytesPresent: 0, bytesMissing: bytes };
+  }
   const { files, revision } = expected;
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const folder = store.ingest(variant.location);
@@ -34,7 +39,7 @@ export async function missingBytes(
       (await hasSize(store.blob(model, file), file.size)) ? file.size : partialBytes(folder, file.digest, file.size),
     ),
   );
-  const bytesTotal = files.reduce((sum, { size }) => sum + size, 0);
+  const bytesTotal = sizeOf(files);
   const bytesPresent = present.reduce((sum, count) => sum + count, 0);
   return {
     state: bytesPresent > 0 ? "partial" : "missing",
@@ -51,5 +56,9 @@ async function expectedFiles(
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record) return record;
   const description = await knownDescription(variant, context);
-  return description && { ...description, files: chooseFiles(description.files, variant).files };
+  return description && { ...description, files: chosenFiles(variant, description).files };
+}
+
+function sizeOf(files: readonly FileSpec[]): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
 }

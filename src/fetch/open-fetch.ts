@@ -1,17 +1,29 @@
+import { homedir } from "node:os";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { createLayout } from "../store/layout.ts";
 import { usedBytes } from "../store/used-bytes.ts";
+import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
 import { KnownContent } from "./known-content.ts";
+import type { ModelServer } from "./model-server.ts";
 import { huggingFaceOrigin } from "./sources/huggingface.ts";
+import { ollamaOrigin } from "./sources/ollama.ts";
+import { openOllamaKey } from "./sources/ollama-key.ts";
+import { ollamaServer } from "./sources/ollama-server.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
 /** Attempts after the first, for the small questions to a hub. */
 const API_RETRIES = 4;
+
+/** The Ollama server that keeps the models, where one does and not this volume. */
+export function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): ModelServer | undefined {
+  if (ollamaStore !== "server" || !engineUrls.ollama) return undefined;
+  return ollamaServer({ url: engineUrls.ollama, stallTimeoutMs });
+}
 
 /** Everything fetching works with, made from the configuration. Dispose of it when done. */
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
@@ -24,7 +36,8 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     verify: true,
     bandwidth: config.maxBandwidth,
   });
-  const layout = createLayout(config.modelCacheDir, config.hfHubCache);
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
+  const key = () => openOllamaKey(homedir(), () => stateDirectory(config.stateDir));
   return {
     volume: config.modelCacheDir,
     layout,
@@ -32,10 +45,11 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     described: new Map(),
     origins: {
       huggingface: [huggingFaceOrigin({ endpoint: config.hfEndpoint, token: config.hfToken })],
-      ollama: [],
+      ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),
       s3: [],
       path: [],
     },
+    servers: { ollama: serverOf(config) },
     ask: {
       dispatcher,
       retries: API_RETRIES,

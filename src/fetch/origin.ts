@@ -7,6 +7,8 @@ export interface ModelDescription {
   revision: string;
   /** All files that may be fetched. */
   files: FileSpec[];
+  /** Bytes of those that hold weights, where the source itself says what its files are for; then all of them are fetched. */
+  weights?: { weightsBytes: number; projectorBytes: number };
   architecture: Architecture | null;
   /** The source's own text that is stored with the model, where there is one. */
   manifest: string | null;
@@ -19,6 +21,8 @@ export type FileOrigin =
       url: string;
       /** Value of the Authorization header; sent to the origin of `url` only. */
       authorization: string | null;
+      /** It holds for a time only: a refusal asks for a new one. */
+      renewable?: boolean;
       /** Page where access is asked for. */
       page: string;
       /** The URL itself grants access, for a time: a refusal asks for a new one. */

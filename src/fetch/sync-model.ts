@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
 import { hasSize } from "../store/has-size.ts";
@@ -6,15 +7,17 @@ import { findComplete, manifestKey, readManifest, writeManifest } from "../store
 import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
-import { chooseFiles } from "./choose-files.ts";
-import { describe, knownDescription, offlineMissing, unsupported } from "./describe.ts";
+import { chosenFiles, describe, offlineMissing, unsupported } from "./describe.ts";
 import { fetchFiles } from "./fetch-files.ts";
 import { findContent, shareContent } from "./known-content.ts";
+import { syncAtServer } from "./sync-at-server.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
+  const server = context.servers?.[variant.source];
+  if (server) return syncAtServer(spec, server, context, progress);
   const complete = await findComplete(context.layout, variant);
   if (complete) return complete;
   const store = storeOf(context.layout, variant.source);
@@ -47,10 +50,31 @@ async function storeModel(
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
-  const { variant } = spec;
-  const { layout } = context;
-  const key = manifestKey(variant);
-  const { revision, files, manifest, recorded } = await planFiles(spec, context);
+  const record = await readManifest(context.layout, manifestKey(spec.variant));
+  if (!record) return storePlan(await newPlan(spec, context), spec, store, context, progress);
+  try {
+    return await storePlan(planOf(record), spec, store, context, progress);
+  } catch (error) {
+    // What the record names may be gone from its source: a tag has moved on, a branch was written anew.
+    if (!isGone(toMusterError(error))) throw error;
+    const plan = await newPlan(spec, context);
+    if (plan.revision === record.revision) throw error;
+    progress.onNote(`${record.location} has moved from ${record.revision} to ${plan.revision}`, "warn");
+    return storePlan(plan, spec, store, context, progress);
+  }
+}
+
+function isGone({ code }: MusterError): boolean {
+  return ["FILE_NOT_FOUND", "REPO_NOT_FOUND", "REVISION_NOT_FOUND"].includes(code);
+}
+
+async function storePlan(
+  { revision, files, manifest, recorded }: FilePlan,
+  { variant, license }: ModelSpec,
+  store: ModelStore,
+  context: SyncContext,
+  progress: ModelProgress,
+): Promise<StoredModel> {
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const present = await presentFiles(files, { trusted: recorded, store, model, context });
   const missing = await shareKnown(distinct(files.filter((file) => !present.has(file))), { store, model, context });
@@ -61,40 +85,42 @@ async function storeModel(
   const missingBytes = sizeOf(missing);
   progress.onPlan({ bytes, presentBytes: bytes - missingBytes + partial, files: missing.length, revision });
   await fetchFiles({ variant, model, store, files: missing, needBytes: missingBytes - partial }, context, progress);
-  await store.publish(model, files, manifest);
+  const published = await store.publish(model, files, manifest, context.signal);
   const stored: StoredModel = {
-    key,
+    key: manifestKey(variant),
     source: variant.source,
     ...model,
     path: store.path(model),
-    files: [...files],
-    bytes,
-    license: spec.license,
+    files: [...published],
+    manifest,
+    bytes: sizeOf(published),
+    license,
     storedAt: new Date().toISOString(),
   };
-  await writeManifest(layout, stored);
+  await writeManifest(context.layout, stored);
   await store.finish(model);
   return stored;
 }
 
 interface FilePlan {
   revision: string;
-  files: FileSpec[];
+  /** To be fetched where they are missing. */
+  files: readonly FileSpec[];
   manifest: string | null;
   /** Our own record vouches for the digests of what is there. */
   recorded: boolean;
 }
 
-async function planFiles({ variant }: ModelSpec, context: SyncContext): Promise<FilePlan> {
-  const record = await readManifest(context.layout, manifestKey(variant));
-  if (record) {
-    // Files are gone: the same revision again, and only those files.
-    const known = await knownDescription(variant, context);
-    const manifest = known?.revision === record.revision ? known.manifest : null;
-    return { revision: record.revision, files: record.files, manifest, recorded: true };
-  }
-  const { revision, files, manifest } = await describe(variant, context);
-  return { revision, files: chooseFiles(files, variant).files, manifest, recorded: false };
+/** Files are gone: the same revision again, and only those files. The manifest is written again from its text. */
+function planOf({ revision, files, manifest }: StoredModel): FilePlan {
+  const written = manifest === null ? null : createHash("sha256").update(manifest).digest("hex");
+  return { revision, files: files.filter(({ digest }) => digest.hex !== written), manifest, recorded: true };
+}
+
+async function newPlan({ variant }: ModelSpec, context: SyncContext): Promise<FilePlan> {
+  const description = await describe(variant, context);
+  const { revision, manifest } = description;
+  return { revision, files: chosenFiles(variant, description).files, manifest, recorded: false };
 }
 
 interface PresenceQuestion {

@@ -39,7 +39,11 @@ const variant = z
       .optional()
       .describe("s3://bucket/prefix; with source s3."),
     path: z.string().min(1).optional().describe("Folder or file:// URL; with source path."),
-    revision: z.string().min(1).default("main").describe("Branch, tag or commit; with source huggingface."),
+    revision: z
+      .string()
+      .min(1)
+      .default("main")
+      .describe("Branch, tag or commit; with source ollama the digest of a manifest."),
     format: z.enum(FORMATS).optional().describe("safetensors; gguf with source ollama."),
     quantization: z.string().min(1).nullable().default(null),
     engine: z.enum(ENGINES),

@@ -42,12 +42,15 @@ export async function publishSnapshot(
   if (await stat(target).catch(() => null)) return addToSnapshot(hub, repo, target, files);
   const staged = hub.stagedSnapshot(repo, crypto.randomUUID());
   try {
-    for (const { path, digest } of files) {
-      const place = join(staged, path);
-      await mkdir(dirname(place), { recursive: true });
-      // Relative to where the link will stand, not to where it is made.
-      await linkBlob(hub.blob(repo, digest), place, relative(dirname(join(target, path)), hub.blob(repo, digest)));
-    }
+    const folders = new Set(files.map(({ path }) => dirname(join(staged, path))));
+    for (const folder of folders) await mkdir(folder, { recursive: true });
+    await Promise.all(
+      files.map(({ path, digest }) => {
+        const blob = hub.blob(repo, digest);
+        // Relative to where the link will stand, not to where it is made.
+        return linkBlob(blob, join(staged, path), relative(dirname(join(target, path)), blob));
+      }),
+    );
     await mkdir(dirname(target), { recursive: true });
     await rename(staged, target).catch((error: unknown) => {
       if (!hasSystemCode(error, "ENOTEMPTY", "EEXIST")) throw error;

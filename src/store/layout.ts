@@ -13,6 +13,8 @@ export interface Layout {
   modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
   hub: HubLayout;
+  /** Ollama's store. */
+  ollama: OllamaLayout;
 }
 
 export interface HubLayout {
@@ -30,14 +32,26 @@ export interface HubLayout {
   stagedSnapshot(id: string, token: string): string;
 }
 
-export function createLayout(volume: string, hubCache: string): Layout {
+export interface OllamaLayout {
+  root: string;
+  /** A blob or a manifest by its path in the store. */
+  file(path: string): string;
+  /** Folder of a model's unfinished files: in the store for the rename, and never where a starting server looks. */
+  ingest(name: string): string;
+  /** Where a manifest is written before it gets its name. */
+  staged(token: string): string;
+  /** Held by who gives a model its name in the store. */
+  lease: string;
+}
+
+export function createLayout(volume: string, hubCache: string, ollamaModels: string): Layout {
   const own = join(volume, ".muster");
   const repo = (id: string) => join(hubCache, `models--${id.replaceAll("/", "--")}`);
   return {
     manifests: join(own, "models"),
     manifest: (key) => join(own, "models", `${key}.json`),
     description: (key) => join(own, "descriptions", `${key}.json`),
-    modelFolders: [hubCache],
+    modelFolders: [hubCache, ollamaModels],
     lease: (name) => join(own, "leases", slug(name)),
     hub: {
       root: hubCache,
@@ -47,6 +61,13 @@ export function createLayout(volume: string, hubCache: string): Layout {
       ref: (id, revision) => join(repo(id), "refs", revision),
       ingest: (id) => join(repo(id), ".muster", "ingest"),
       stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
+    },
+    ollama: {
+      root: ollamaModels,
+      file: (path) => join(ollamaModels, path),
+      ingest: (name) => join(ollamaModels, ".muster", "ingest", slug(name)),
+      staged: (token) => join(ollamaModels, ".muster", token),
+      lease: join(ollamaModels, ".muster", "lease"),
     },
   };
 }

@@ -20,6 +20,7 @@ const manifestSchema = z.object({
   requestedRevision: z.string(),
   revision: z.string(),
   files: z.array(z.object({ path: z.string(), size: z.int().nonnegative(), digest })),
+  manifest: z.string().nullable().default(null),
   bytes: z.int().nonnegative(),
   license: z.string().nullable(),
   storedAt: z.string(),

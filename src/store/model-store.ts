@@ -1,6 +1,9 @@
 import type { FileSpec, Source, StoredModel } from "../model.ts";
 import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
 import type { Layout } from "./layout.ts";
+import { makeFolder } from "./make-folder.ts";
+import { fullName } from "./ollama-name.ts";
+import { publishManifest, readManifestDigest } from "./ollama-store.ts";
 
 /** A model in one revision, as its store is asked about it. */
 export type ModelAt = Pick<StoredModel, "location" | "requestedRevision" | "revision">;
@@ -18,8 +21,16 @@ export interface ModelStore {
   /** Where the content of a file gets its name once its digest is right. */
   blob(model: ModelAt, file: FileSpec): string;
   prepare(model: ModelAt): Promise<void>;
-  /** Makes the model visible, all its files being in place. `manifest`: the source's own text, where it is stored too. */
-  publish(model: ModelAt, files: readonly FileSpec[], manifest: string | null): Promise<void>;
+  /**
+   * Makes the model visible, all its files being in place. `manifest`: the source's own text, where it is stored too.
+   * Gives what the model consists of now: the files, and the manifest where it is one.
+   */
+  publish(
+    model: ModelAt,
+    files: readonly FileSpec[],
+    manifest: string | null,
+    signal?: AbortSignal,
+  ): Promise<readonly FileSpec[]>;
   /** What comes after our own record. */
   finish(model: ModelAt): Promise<void>;
   /** False where a kill came before `finish`. */
@@ -28,7 +39,8 @@ export interface ModelStore {
 
 /** Null for sources whose models this version cannot store. */
 export function storeOf(layout: Layout, source: Source): ModelStore | null {
-  return source === "huggingface" ? hubStore(layout) : null;
+  if (source === "huggingface") return hubStore(layout);
+  return source === "ollama" ? ollamaStore(layout) : null;
 }
 
 function hubStore({ hub }: Layout): ModelStore {
@@ -39,9 +51,29 @@ function hubStore({ hub }: Layout): ModelStore {
     ingest: (location) => hub.ingest(location),
     blob: ({ location }, { digest }) => hub.blob(location, digest),
     prepare: ({ location }) => prepareRepo(hub, location),
-    publish: ({ location, revision }, files) => publishSnapshot(hub, location, revision, files),
+    async publish({ location, revision }, files) {
+      await publishSnapshot(hub, location, revision, files);
+      return files;
+    },
     finish: ({ location, requestedRevision, revision }) => writeRef(hub, location, requestedRevision, revision),
     isFinished: async ({ location, requestedRevision, revision }) =>
       requestedRevision === revision || (await readRef(hub, location, requestedRevision)) !== null,
+  };
+}
+
+function ollamaStore({ ollama }: Layout): ModelStore {
+  return {
+    root: ollama.root,
+    leaseName: (location) => `ollama:${fullName(location)}`,
+    path: () => ollama.root,
+    ingest: (location) => ollama.ingest(location),
+    blob: (_model, { path }) => ollama.file(path),
+    prepare: ({ location }) => makeFolder(ollama.ingest(location)),
+    async publish({ location, revision }, files, manifest, signal) {
+      if (manifest === null) throw new Error(`${location} at ${revision} has no manifest`);
+      return [...files, await publishManifest(ollama, location, { blobs: files, text: manifest, signal })];
+    },
+    finish: async () => undefined,
+    isFinished: async ({ location, revision }) => (await readManifestDigest(ollama, location)) === revision,
   };
 }

@@ -1,5 +1,7 @@
 import {
   closeSync,
+  existsSync,
+  fchmodSync,
   fdatasync,
   fsync,
   ftruncateSync,
@@ -12,9 +14,10 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { chmod, mkdir, open, rename } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { hasSystemCode } from "../errors.ts";
 import type { Digest } from "../model.ts";
 import { addRange, type Range, totalBytes } from "./ranges.ts";
 
@@ -50,14 +53,14 @@ export class PartialFile {
    * anew each time, and costs a third of the system calls: for files that come in one go.
    */
   static open(folder: string, digest: Digest, size: number, { journaled = true } = {}): PartialFile {
-    mkdirSync(folder, { recursive: true });
+    if (!existsSync(folder)) mkdirSync(folder, { recursive: true });
     const { path, journalPath } = partialPaths(folder, digest);
     const header = journalHeader(digest, size);
-    if (!journaled) return new PartialFile(path, openSync(path, "w+", 0o644), journalPath, null, []);
+    if (!journaled) return new PartialFile(path, createFile(path), journalPath, null, []);
     const done = sizeOf(path) === size ? readJournal(journalPath, header) : null;
     // The journal first: without data it is worth nothing, and data with the journal of an older try would be believed.
     if (!done) writeFileAtomically(journalPath, header);
-    const fd = openSync(path, done ? "r+" : "w+", 0o644);
+    const fd = done ? openSync(path, "r+") : createFile(path);
     try {
       if (!done) ftruncateSync(fd, size);
       return new PartialFile(path, fd, journalPath, openSync(journalPath, "a"), done ?? []);
@@ -139,14 +142,23 @@ export function partialBytes(folder: string, digest: Digest, size: number): numb
   return sizeOf(path) === size ? totalBytes(readJournal(journalPath, journalHeader(digest, size)) ?? []) : 0;
 }
 
-/** Gives a verified and synced partial its final name, durably. The journal goes last: without it the partial is worth nothing. */
-export async function commitPartial(folder: string, digest: Digest, target: string): Promise<void> {
+/**
+ * Gives a verified partial its final name; `syncFolder` of the target's folder makes that durable. The journal goes
+ * last: without it the partial is worth nothing.
+ */
+export async function commitPartial(
+  folder: string,
+  digest: Digest,
+  target: string,
+  { journaled = true } = {},
+): Promise<void> {
   const { path, journalPath } = partialPaths(folder, digest);
-  await mkdir(dirname(target), { recursive: true });
-  await chmod(path, 0o644);
-  await rename(path, target);
-  await syncFolder(dirname(target));
-  rmSync(journalPath, { force: true });
+  await rename(path, target).catch(async (error: unknown) => {
+    if (!hasSystemCode(error, "ENOENT")) throw error;
+    await mkdir(dirname(target), { recursive: true });
+    await rename(path, target);
+  });
+  if (journaled) await rm(journalPath, { force: true });
 }
 
 /** Makes renames inside the folder survive a power cut, where the file system can. */
@@ -159,6 +171,13 @@ export async function syncFolder(folder: string): Promise<void> {
 /** Where the bytes of an unfinished file stand. */
 export function partialPath(folder: string, digest: Digest): string {
   return partialPaths(folder, digest).path;
+}
+
+/** Readable for everybody, whatever this process's mask: engines run as other users. */
+function createFile(path: string): number {
+  const fd = openSync(path, "w+", 0o644);
+  fchmodSync(fd, 0o644);
+  return fd;
 }
 
 function sizeOf(path: string): number | undefined {

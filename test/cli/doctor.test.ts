@@ -51,6 +51,7 @@ describe.concurrent("doctor", () => {
       "space",
       "catalog",
       "hub",
+      "registry",
       "coordinator",
       "ollama",
     ]);

@@ -45,7 +45,9 @@ test.concurrent("sync fetches what is missing and ends; a second time it fetches
   );
   expect(first.stdout).toMatch(/\n1 of 2 models complete \(2\d\d kB\), 2\d\d kB fetched now, 1 failed\n$/);
   // What is optional fails without taking the exit code along.
-  expect(first.stderr).toMatch(/^warning SOURCE_UNSUPPORTED: nomic-embed-text \(optional\): /);
+  expect(first.stderr).toMatch(
+    /^warning REPO_NOT_FOUND: nomic-embed-text \(optional\): nomic-embed-text was not found /,
+  );
   hub.reset();
   const second = await runMuster(["sync", "--json"], here.env);
   expect(second.code).toBe(0);
@@ -65,7 +67,7 @@ test.concurrent("sync fetches what is missing and ends; a second time it fetches
         bytesFetched: 0,
         error: null,
       },
-      { id: "nomic-embed-text", required: false, state: "failed", error: { code: "SOURCE_UNSUPPORTED" } },
+      { id: "nomic-embed-text", required: false, state: "failed", error: { code: "REPO_NOT_FOUND" } },
     ],
   });
 });
@@ -175,7 +177,7 @@ describe.concurrent("what can go wrong", () => {
     expect(failure.message).toMatch(
       /model\.safetensors came with the wrong sha256 digest: expected [0-9a-f]{64}, got [0-9a-f]{64}/,
     );
-    expect(failure.text.stdout).toMatch(/WARN {2}.+ has the wrong digest .+; fetching it again/);
+    expect(failure.text.stdout).toMatch(/WARN {2}.+ came with the wrong sha256 digest: .+ It was dropped/);
     hub.reset();
     expect((await runMuster(["sync"], here.env)).code).toBe(0);
   });

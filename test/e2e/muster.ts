@@ -1,10 +1,18 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 export const LAUNCHER = resolve(import.meta.dirname, "../../scripts/muster");
+
+/** An Ollama registry that has nothing: what a test does not fake is not asked of the world instead. */
+const emptyRegistry = createServer((_request, response) => response.writeHead(404).end()).listen(0, "127.0.0.1");
+await once(emptyRegistry, "listening");
+emptyRegistry.unref();
+const EMPTY_REGISTRY = `http://127.0.0.1:${(emptyRegistry.address() as AddressInfo).port}`;
 
 /** How long a line may keep a test waiting: this is about hangs, not about slow machines. */
 const PATIENCE_MS = 45_000;
@@ -32,6 +40,7 @@ export function place(env: Env = {}): Place {
       LOG_FILE: "none",
       // Only what a test puts there is a GPU.
       ENABLE_GPU: "false",
+      OLLAMA_REGISTRY: EMPTY_REGISTRY,
       ...env,
     },
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),

@@ -1,5 +1,8 @@
 import { expect, test } from "vitest";
+import type { WorkerView } from "../../src/coordinator/coordinator.ts";
 import type { AgentStatus } from "../../src/status.ts";
+import { startOllamaRegistry } from "../fakes/ollama-registry.ts";
+import { seededBytes } from "../fakes/tiny-models.ts";
 import { httpOf, place, runMuster, startMuster } from "./muster.ts";
 import { holdWeights, MINILM, startMiniLmHub, startTestCoordinator } from "./services.ts";
 
@@ -89,13 +92,17 @@ test("a worker registers first, shows how far its models are, becomes ready, and
   );
 });
 
-test("a second start fetches nothing and asks the hub nothing, so that it needs none", async () => {
+test("a second start fetches nothing and asks no source anything, so that it needs none", async () => {
   await using hub = await startMiniLmHub();
+  await using registry = await startOllamaRegistry();
+  registry.addModel("library/nomic-embed-text:latest", { layers: { model: seededBytes(1 << 20, 1) } });
   await using coordinator = await startTestCoordinator();
-  using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, ...coordinator.env });
+  const sources = { HF_ENDPOINT: hub.url, OLLAMA_REGISTRY: registry.url };
+  using here = place({ WORKER_TYPE: "embedding", ...sources, ...coordinator.env });
   const once = async () => {
     await using agent = startMuster(["start"], here.env);
-    const { id } = await coordinator.worker("it is ready", ({ ready }) => ready);
+    const isStored = ({ models }: WorkerView) => models.length === 2 && models.every(({ state }) => state === "stored");
+    const { id } = await coordinator.worker("all is stored", (worker) => worker.ready && isStored(worker));
     agent.kill("SIGTERM");
     const { code, stdout } = await agent.exited;
     expect(code).toBe(0);
@@ -103,12 +110,16 @@ test("a second start fetches nothing and asks the hub nothing, so that it needs 
   };
   const first = await once();
   expect(hub.bytesServed()).toBeGreaterThan(256 * 1024);
+  expect(registry.bytesServed()).toBeGreaterThan(1 << 20);
   hub.reset();
+  registry.reset();
   const second = await once();
-  expect(hub.requests).toEqual([]);
+  expect([hub.requests, registry.requests]).toEqual([[], []]);
+  expect(second.stdout).toContain("nomic-embed-text is complete on the volume");
   expect(second.stdout).toContain(`${MINILM} is complete on the volume`);
   expect(second.stdout).not.toContain("Downloading");
   await hub.close();
+  await registry[Symbol.asyncDispose]();
   const third = await once();
   expect(third.stdout).not.toContain("WARN  Nothing is known");
   expect([second.id, third.id]).toEqual([first.id, first.id]);

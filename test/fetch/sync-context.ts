@@ -4,6 +4,9 @@ import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
 import { KnownContent } from "../../src/fetch/known-content.ts";
 import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
+import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
+import { openOllamaKey } from "../../src/fetch/sources/ollama-key.ts";
+import { ollamaServer } from "../../src/fetch/sources/ollama-server.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
@@ -14,6 +17,10 @@ import { usedBytes } from "../../src/store/used-bytes.ts";
 export interface SyncInput {
   endpoint: string;
   volume: string;
+  /** Ollama's, in order of preference. */
+  registries?: string[];
+  /** The server that keeps Ollama's models, in place of the volume. */
+  ollamaServer?: string;
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
   token?: string;
@@ -45,17 +52,22 @@ export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncI
 
 export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, signal?: AbortSignal): SyncContext {
   const { endpoint, volume } = input;
-  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`);
+  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`);
   return {
     volume,
     layout,
     offline: input.offline ?? false,
     origins: {
       huggingface: [huggingFaceOrigin({ endpoint, token: input.token ?? null })],
-      ollama: [],
+      ollama: (input.registries ?? []).map((registry) =>
+        ollamaOrigin({ registry, key: () => openOllamaKey(volume, async () => volume) }),
+      ),
       s3: [],
       path: [],
     },
+    servers: input.ollamaServer
+      ? { ollama: ollamaServer({ url: input.ollamaServer, stallTimeoutMs: input.stallTimeoutMs ?? 10_000 }) }
+      : {},
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
     content: new KnownContent(),

@@ -84,7 +84,7 @@ describe("a connection", () => {
   it("that closes in the middle costs only the bytes that had not come", async () => {
     const { notes, extraBytes } = await survive({
       drop: [
-        { afterBytes: 3 * MIB + 11, times: 3, path: BIG },
+        { afterBytes: MIB / 2 + 11, times: 3, path: BIG },
         { afterBytes: 100, times: 2, path: SMALL },
         { afterBytes: 5, times: 1, path: "tokenizer.json" },
       ],
@@ -109,7 +109,7 @@ describe("a connection", () => {
   });
 
   it("that stalls before the first byte is given up and opened again", async () => {
-    const { notes, extraBytes } = await survive({ stallStart: { host: "cdn", times: 2 } }, { stallTimeoutMs: 300 });
+    const { notes, extraBytes } = await survive({ stallStart: { host: "cdn", times: 2 } }, { stallTimeoutMs: 1_000 });
     expect([spent("stallStart"), extraBytes]).toEqual([true, 0]);
     expect(notes.join()).toContain("STALL_TIMEOUT");
   });
@@ -117,7 +117,7 @@ describe("a connection", () => {
   it("that stalls in the middle is given up and taken up from there", async () => {
     const { notes, extraBytes } = await survive(
       { stallBody: { afterBytes: MIB / 2, times: 2, path: BIG } },
-      { stallTimeoutMs: 300 },
+      { stallTimeoutMs: 1_000 },
     );
     expect([spent("stallBody"), extraBytes]).toEqual([true, 0]);
     expect(notes.join()).toContain("STALL_TIMEOUT");
@@ -227,7 +227,7 @@ describe("a server", () => {
   it("whose links expire is asked for new ones", async () => {
     const { extraBytes } = await survive({
       expireSignatures: { afterUses: 1 },
-      drop: { afterBytes: 2 * MIB, times: 4, path: BIG },
+      drop: { afterBytes: MIB / 2, times: 4, path: BIG },
     });
     expect([spent("drop"), extraBytes]).toEqual([true, 0]);
     expect(hub.requests.some(({ host, status }) => host === "cdn" && status === 403)).toBe(true);

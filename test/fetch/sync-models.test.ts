@@ -63,7 +63,7 @@ beforeEach(() => {
 afterAll(() => hub.close());
 
 const repoFolder = (id: string) => join(volume, "huggingface", "hub", `models--${id.replace("/", "--")}`);
-const layout = () => createLayout(volume, join(volume, "huggingface", "hub"));
+const layout = () => createLayout(volume, join(volume, "huggingface", "hub"), join(volume, "ollama"));
 const input = () => ({ endpoint: hub.url, volume });
 
 async function fetched(id: string, change: Parameters<typeof modelSpec>[1] = {}) {
@@ -355,9 +355,9 @@ describe("several models", () => {
 });
 
 it("says of other sources that they cannot be fetched", async () => {
-  const { outcome } = await sync(input(), [modelSpec("llava:7b", { source: "ollama" })]);
+  const { outcome } = await sync(input(), [modelSpec("s3://bucket/tiny", { source: "s3" })]);
   expect(outcome.error).toMatchObject({
     code: "SOURCE_UNSUPPORTED",
-    hint: expect.stringContaining("ollama pull llava:7b"),
+    message: "This version cannot fetch from s3 (s3://bucket/tiny).",
   });
 });

@@ -27,7 +27,7 @@ let hub: HubLayout;
 let repo: string;
 beforeEach(() => {
   const volume = temporaryFolder();
-  hub = createLayout(volume, join(volume, "hub")).hub;
+  hub = createLayout(volume, join(volume, "hub"), join(volume, "ollama")).hub;
   repo = join(volume, "hub", "models--acme--tiny");
 });
 

@@ -29,7 +29,7 @@ beforeEach(async () => {
   model = await store(layout);
 });
 
-const layoutOf = (folder: string) => createLayout(folder, join(folder, "huggingface", "hub"));
+const layoutOf = (folder: string) => createLayout(folder, join(folder, "huggingface", "hub"), join(folder, "ollama"));
 
 /** Puts a model on the volume in the order in which fetching does. */
 async function store({ hub }: Layout): Promise<StoredModel> {
@@ -49,6 +49,7 @@ async function store({ hub }: Layout): Promise<StoredModel> {
     files,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     license: "mit",
+    manifest: null,
     storedAt: "2026-01-01T00:00:00.000Z",
   };
   await writeManifest(layout, stored);

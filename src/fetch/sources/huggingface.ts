@@ -2,11 +2,12 @@ import { posix } from "node:path";
 import { listFiles, modelInfo } from "@huggingface/hub";
 import { z } from "zod";
 import { MusterError } from "../../errors.ts";
-import type { FileSpec } from "../../model.ts";
-import { type AskOptions, ask } from "../ask.ts";
+import type { Architecture, FileSpec } from "../../model.ts";
+import { type AskOptions, ask, askStart } from "../ask.ts";
 import type { HttpSubject } from "../http-errors.ts";
 import type { Origin } from "../origin.ts";
 import { readArchitecture } from "../read-architecture.ts";
+import { readGgufStart } from "../read-gguf.ts";
 import { isSafePath } from "./safe-path.ts";
 
 /** Asks a Hugging Face hub (or what keeps its contract) about models. The library lists and describes; bytes are fetched by our own engine. */
@@ -70,15 +71,24 @@ const LARGEST_CONFIG = 1 << 20;
 export function huggingFaceOrigin(hub: HubEndpoint): Origin {
   return {
     name: new URL(hub.endpoint).host,
-    async describe({ location, revision }, options) {
+    async describe({ location, revision, format }, options) {
       const { commit, files } = await describeRepo(location, revision, hub, options);
-      const config = files.find(({ path, size }) => path === "config.json" && size <= LARGEST_CONFIG);
-      const url = resolveUrl(hub.endpoint, location, commit, "config.json");
-      const text = config
-        ? ((await options.readStored(config)) ??
-          (await ask(url, subjectOf(location, hub), options, authorization(hub))).text)
-        : null;
-      return { revision: commit, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+      const urlOf = ({ path }: FileSpec) => resolveUrl(hub.endpoint, location, commit, path);
+      const subject = subjectOf(location, hub);
+      const architectureOf = async (): Promise<Architecture | null> => {
+        const config = files.find(({ path, size }) => path === "config.json" && size <= LARGEST_CONFIG);
+        if (config) {
+          const stored = await options.readStored(config);
+          return readArchitecture(stored ?? (await ask(urlOf(config), subject, options, authorization(hub))).text);
+        }
+        // Of many quantizations, and of a file in parts: the first tells of all.
+        const gguf = files.find(({ path }) => /\.gguf$/i.test(path) && !/mmproj|-(?!00001)\d{5}-of-/i.test(path));
+        if (format !== "gguf" || !gguf) return null;
+        return readGgufStart(gguf.size, (length) =>
+          askStart(urlOf(gguf), length, subject, options, authorization(hub)),
+        );
+      };
+      return { revision: commit, files, architecture: await architectureOf(), manifest: null };
     },
     async locate({ location }, revision, { path }) {
       return {

@@ -10,6 +10,8 @@ export interface Claim {
   /** Written up to here. */
   position: number;
   readonly startedAt: number;
+  /** When its first bytes were written. */
+  begunAt: number | null;
   /** Attempts before this one that brought nothing. */
   readonly failures: number;
   /** Ends the request. */
@@ -25,13 +27,32 @@ export function createClaim(range: Range, failures: number, now: number): Claim 
     askedEnd: range.end,
     position: range.start,
     startedAt: now,
+    begunAt: null,
     failures,
     controller: new AbortController(),
     isHedged: false,
   };
 }
 
-/** Bytes a millisecond since the claim began. */
-export function rateOf(claim: Claim, now: number): number {
-  return (claim.position - claim.start) / Math.max(1, now - claim.startedAt);
+/** Bytes a millisecond since the first came; 0 before. */
+export function rateOf({ begunAt, start, position }: Claim, now: number): number {
+  return begunAt === null ? 0 : (position - start) / Math.max(1, now - begunAt);
+}
+
+/** A claim that takes longer than this is worth helping. */
+const SLOW_MS = 1_000;
+
+/** The one that will take longest, where that is long. `lastBytesAt`: when any connection of the file brought some. */
+export function findSlowest(
+  claims: readonly Claim[],
+  { now, lastBytesAt }: { now: number; lastBytesAt: number },
+): Claim | null {
+  const timeLeft = (claim: Claim) => (claim.end - claim.position) / Math.max(1e-3, rateOf(claim, now));
+  // Before its first byte a connection is not slow but new, until others have long overtaken it.
+  const isSlow = ({ begunAt, startedAt }: Claim) =>
+    begunAt === null ? lastBytesAt - startedAt > 2 * SLOW_MS : now - begunAt > SLOW_MS;
+  const slowest = claims
+    .filter((claim) => isSlow(claim) && !claim.isHedged && claim.end > claim.position)
+    .toSorted((a, b) => timeLeft(b) - timeLeft(a))[0];
+  return slowest && timeLeft(slowest) > SLOW_MS ? slowest : null;
 }

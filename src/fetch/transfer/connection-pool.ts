@@ -1,3 +1,4 @@
+import { MusterError } from "../../errors.ts";
 import { type ConnectionOptions, HttpConnection, type ResponseSink } from "./http-connection.ts";
 
 /** Connections that wait for their next request, by origin. */
@@ -29,7 +30,8 @@ export class ConnectionPool {
         return;
       } catch (error) {
         connection.destroy();
-        if (!idle || begun || signal.aborted) throw error;
+        const hungUp = error instanceof MusterError && error.code === "HOST_UNREACHABLE";
+        if (!idle || begun || !hungUp || signal.aborted) throw error;
       }
     }
   }

@@ -107,6 +107,7 @@ class ClaimWriter implements RangeWriter {
       for (const gap of missing)
         partial.write(slot.bytes.subarray(from + gap.start - start, from + gap.end - start), gap.start);
       this.#claim.position += length;
+      this.#claim.begunAt ??= performance.now();
       const isNew = totalBytes(missing) === length;
       onNoted(partial.note(range));
       return isNew && digest ? digest.offer(slot, from, range) : null;

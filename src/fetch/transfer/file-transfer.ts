@@ -4,15 +4,14 @@ import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { type Claim, createClaim, rateOf } from "./claim.ts";
+import { type Claim, createClaim, findSlowest, rateOf } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
 import { fetchRange } from "./fetch-range.ts";
-import type { NoteLevel, TransferJob } from "./job.ts";
+import { isJournaled, type NoteLevel, type TransferJob } from "./job.ts";
 import type { SharedLimits } from "./limits.ts";
 import type { RangeSource } from "./open-range.ts";
-import { SLOT_BYTES } from "./slots.ts";
 import { WaitingRanges } from "./waiting-ranges.ts";
 
 export type FetchJob = Extract<TransferJob, { kind: "fetch" }>;
@@ -29,8 +28,6 @@ export interface TransferTools {
 
 /** Attempts at a range that bring nothing, after the first: where no other origin is left, and where one is. */
 const RETRIES = { patient: 8, hasty: 2 };
-/** The end of a range is taken over where it would take longer than this. */
-const SLOW_MS = 1_000;
 /** A rest that is smaller is not divided but fetched twice. */
 const LEAST_SHARE = 1 << 20;
 /** Why a range is given up that another connection has brought. */
@@ -50,6 +47,8 @@ export class FileTransfer {
   #digest: DigestFeed | null = null;
   /** The server sends whole files only. */
   #whole = false;
+  #lastBytesAt = 0;
+  #lastTakeOverAt = 0;
   /** What ends it is known: it is being verified, or has failed. */
   #settled = false;
   #failure: unknown = null;
@@ -63,7 +62,7 @@ export class FileTransfer {
     const { url, authorization, signed, name, page, size } = job;
     this.#source = { url, authorization, signed, name, page, size, direct: null, etag: null };
     try {
-      this.#partial = PartialFile.open(job.folder, job.digest, job.size, { journaled: job.size > SLOT_BYTES });
+      this.#partial = PartialFile.open(job.folder, job.digest, job.size, { journaled: isJournaled(job) });
     } catch (error) {
       throw volumeError(error, job.folder);
     }
@@ -108,12 +107,11 @@ export class FileTransfer {
 
   /** Takes over part of the slowest range; all of it, beside its connection, where little is left. */
   takeOver(now: number): Claim | null {
-    if (this.#whole) return null;
-    const timeLeft = (claim: Claim) => (claim.end - claim.position) / Math.max(1e-3, rateOf(claim, now));
-    const slowest = [...this.#active]
-      .filter((claim) => !claim.isHedged && claim.end > claim.position && now - claim.startedAt > SLOW_MS)
-      .toSorted((a, b) => timeLeft(b) - timeLeft(a))[0];
-    if (!slowest || timeLeft(slowest) < SLOW_MS) return null;
+    // A server that is slow altogether gets no faster by being asked for more.
+    if (this.#whole || this.#lastBytesAt <= this.#lastTakeOverAt) return null;
+    const slowest = findSlowest([...this.#active], { now, lastBytesAt: this.#lastBytesAt });
+    if (!slowest) return null;
+    this.#lastTakeOverAt = now;
     const left = slowest.end - slowest.position;
     const { end } = slowest;
     if (left < 2 * LEAST_SHARE) {
@@ -130,7 +128,10 @@ export class FileTransfer {
     const sink = {
       partial: this.#partial,
       digest: this.#digest,
-      onNoted: (count: number) => this.#tools.onBytes(count),
+      onNoted: (count: number) => {
+        this.#lastBytesAt = performance.now();
+        this.#tools.onBytes(count);
+      },
     };
     const signal = AbortSignal.any([this.#signal, claim.controller.signal]);
     let failure: MusterError | null = null;
@@ -239,7 +240,8 @@ export class FileTransfer {
           },
         );
       }
-      await this.#partial.sync();
+      // Many small ones are synced together by who asked for them.
+      if (isJournaled(this.#job)) await this.#partial.sync();
       this.#ended.resolve();
     } catch (error) {
       this.#failure = this.#signal.aborted ? this.#signal.reason : error;

@@ -27,6 +27,12 @@ export type TransferJob =
   | { kind: "copy"; path: string; name: string; folder: string; size: number; digest: Digest }
   | { kind: "digest"; path: string; size: number; digest: Digest };
 
+/** Smaller files come in one go: they have no journal, and are not synced one by one. */
+export function isJournaled({ size }: { size: number }): boolean {
+  return size > SMALL_BYTES;
+}
+const SMALL_BYTES = 256 << 10;
+
 /** Trouble that is dealt with is a warning; the rest is good to know. */
 export type NoteLevel = "info" | "warn";
 

@@ -1,0 +1,8 @@
+import type { NoteLevel } from "./transfer/job.ts";
+
+/** How one model comes in. */
+export interface ModelProgress {
+  onPlan(total: { bytes: number; presentBytes: number; files: number; revision: string }): void;
+  onBytes(count: number): void;
+  onNote(message: string, level: NoteLevel): void;
+}
