@@ -4,11 +4,11 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { type Faults, type Hub, startHub } from "../fakes/hub/hub.ts";
-import { seededBytes } from "../fakes/tiny-models.ts";
-import { temporaryFolder } from "../store/temporary-folder.ts";
-import { modelSpec, type SyncInput } from "./sync-context.ts";
-import { bytesOf, differences, sync, wrongBlobs } from "./volume.ts";
+import { type Faults, type Hub, startHub } from "../../fakes/hub/hub.ts";
+import { seededBytes } from "../../fakes/tiny-models.ts";
+import { temporaryFolder } from "../../store/temporary-folder.ts";
+import { modelSpec, type SyncInput } from "../sync-context.ts";
+import { bytesOf, differences, sync, wrongBlobs } from "../volume.ts";
 
 const MIB = 1 << 20;
 const files = {

@@ -1,12 +1,12 @@
 import { chmodSync, existsSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { type Hub, startHub } from "../fakes/hub/hub.ts";
-import { seededBytes } from "../fakes/tiny-models.ts";
-import { bindMount, mountTmpfs, remountReadOnly } from "../store/mount.ts";
-import { temporaryFolder } from "../store/temporary-folder.ts";
-import { modelSpec, type SyncInput } from "./sync-context.ts";
-import { bytesOf, differences, outcomeOf, startSync, sync, wrongBlobs } from "./volume.ts";
+import { type Hub, startHub } from "../../fakes/hub/hub.ts";
+import { seededBytes } from "../../fakes/tiny-models.ts";
+import { bindMount, mountTmpfs, remountReadOnly } from "../../store/mount.ts";
+import { temporaryFolder } from "../../store/temporary-folder.ts";
+import { modelSpec, type SyncInput } from "../sync-context.ts";
+import { bytesOf, differences, outcomeOf, startSync, sync, wrongBlobs } from "../volume.ts";
 
 const MIB = 1 << 20;
 const files = {

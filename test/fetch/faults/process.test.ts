@@ -2,13 +2,13 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from "vitest";
-import { addRange, type Range, totalBytes } from "../../src/store/ranges.ts";
-import { type Hub, startHub } from "../fakes/hub/hub.ts";
-import { seededBytes } from "../fakes/tiny-models.ts";
-import { temporaryFolder } from "../store/temporary-folder.ts";
-import { until } from "../until.ts";
-import { modelSpec } from "./sync-context.ts";
-import { bytesOf, differences, outcomeOf, type SyncProcess, startSync, wrongBlobs } from "./volume.ts";
+import { addRange, type Range, totalBytes } from "../../../src/store/ranges.ts";
+import { type Hub, startHub } from "../../fakes/hub/hub.ts";
+import { seededBytes } from "../../fakes/tiny-models.ts";
+import { temporaryFolder } from "../../store/temporary-folder.ts";
+import { until } from "../../until.ts";
+import { modelSpec } from "../sync-context.ts";
+import { bytesOf, differences, outcomeOf, type SyncProcess, startSync, wrongBlobs } from "../volume.ts";
 
 const MIB = 1 << 20;
 const files = {
