@@ -58,12 +58,19 @@ export interface SyncProcess {
   exited: Promise<{ code: number | null; signal: string | null; stderr: string }>;
 }
 
-/** Fetches in a process of its own, which the test may kill; as another user where root asks for that. */
-export function startSync(input: SyncInput, specs: ModelSpec[], user?: [uid: number, gid: number]): SyncProcess {
+interface ProcessOptions {
+  /** Root may ask for another user. */
+  user?: [uid: number, gid: number];
+  /** A shell command that goes before, such as one that sets a limit. */
+  before?: string;
+}
+
+/** Fetches in a process of its own, which the test may kill. */
+export function startSync(input: SyncInput, specs: ModelSpec[], options: ProcessOptions = {}): SyncProcess {
+  const { user, before = ":" } = options;
   const fixture = fileURLToPath(new URL("./fixtures/sync-process.ts", import.meta.url));
-  const child = spawn(process.execPath, [fixture, JSON.stringify({ input, specs, user })], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const command = [process.execPath, fixture, JSON.stringify({ input, specs, user })];
+  const child = spawn("sh", ["-c", `${before}; exec "$@"`, "sh", ...command], { stdio: ["ignore", "pipe", "pipe"] });
   onTestFinished(() => void child.kill("SIGKILL"));
   const lines: ProcessLine[] = [];
   let rest = "";
