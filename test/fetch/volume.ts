@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, onTestFinished } from "vitest";
@@ -58,6 +59,10 @@ export interface SyncProcess {
   exited: Promise<{ code: number | null; signal: string | null; stderr: string }>;
 }
 
+/** Processes that end by themselves leave here what those after them need not compile again. */
+const compileCache = mkdtempSync(join(tmpdir(), "muster-test-compiled-"));
+afterAll(() => rmSync(compileCache, { recursive: true, force: true }));
+
 interface ProcessOptions {
   /** Root may ask for another user. */
   user?: [uid: number, gid: number];
@@ -70,7 +75,10 @@ export function startSync(input: SyncInput, specs: ModelSpec[], options: Process
   const { user, before = ":" } = options;
   const fixture = fileURLToPath(new URL("./fixtures/sync-process.ts", import.meta.url));
   const command = [process.execPath, fixture, JSON.stringify({ input, specs, user })];
-  const child = spawn("sh", ["-c", `${before}; exec "$@"`, "sh", ...command], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn("sh", ["-c", `${before}; exec "$@"`, "sh", ...command], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
+  });
   onTestFinished(() => void child.kill("SIGKILL"));
   const lines: ProcessLine[] = [];
   let rest = "";
