@@ -17,6 +17,13 @@ export default defineConfig({
       COORDINATOR_URL: "",
       LOG_FILE: "none",
       NO_PROXY: "127.0.0.1,localhost",
+      AWS_ACCESS_KEY_ID: "AKIDMUSTERTEST",
+      AWS_SECRET_ACCESS_KEY: "verysecretverysecret/key+",
+      AWS_SESSION_TOKEN: "",
+      AWS_PROFILE: "",
+      AWS_CONFIG_FILE: "/dev/null",
+      AWS_SHARED_CREDENTIALS_FILE: "/dev/null",
+      AWS_EC2_METADATA_DISABLED: "true",
     },
   },
 });

@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url";
 import type { z } from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { MusterError } from "./errors.ts";
+import { type ObjectStore, objectStore } from "./object-store-settings.ts";
+import { type Place, parsePlaces } from "./place.ts";
 import { registerSecret, showValue } from "./redact.ts";
 import { settingMeta } from "./setting.ts";
 import { isUrl, token } from "./setting-values.ts";
@@ -26,7 +28,9 @@ export interface Config {
   minFreeBytes: number | null;
   maxCacheBytes: number | null;
   hfToken: string | null;
-  hfEndpoint: string;
+  /** HF_ENDPOINT: where models of the hub are had, best first. */
+  mirrors: Place[];
+  s3: ObjectStore;
   /** In order of preference; at least one. */
   ollamaRegistries: string[];
   ollamaStore: "volume" | "server";
@@ -125,7 +129,8 @@ function derive(given: Settings, problems: string[]): Config {
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
     hfToken,
-    hfEndpoint: endpoint(given.HF_ENDPOINT, problems),
+    mirrors: mirrors(given.HF_ENDPOINT, problems),
+    s3: objectStore(given),
     ollamaRegistries: registries(given.OLLAMA_REGISTRY, problems),
     ollamaStore: ollamaStore(given, problems),
     offline: given.HF_HUB_OFFLINE ?? false,
@@ -185,10 +190,14 @@ function gpuMode(given: string | undefined): Config["enableGpu"] {
   return mode === "0" || mode === "false" ? "false" : "auto";
 }
 
-function endpoint(given: string | undefined, problems: string[]): string {
-  const url = given ?? "https://huggingface.co";
-  if (!isUrl(url, ["http:", "https:"])) problems.push(`HF_ENDPOINT is ${showValue(url)}; allowed: an http(s) URL.`);
-  return url.replace(/\/+$/, "");
+function mirrors(given: string | undefined, problems: string[]): Place[] {
+  const { places, invalid } = parsePlaces(given ?? "https://huggingface.co");
+  const wrong = places.length + invalid.length === 0 ? [given ?? ""] : invalid;
+  // A comma in a password would cut it in two; in the whole text it is found.
+  const shown = wrong.map((text) => showValue(given && /[@?]/.test(given) ? given : text));
+  const allowed = "http(s) URLs, s3://bucket/prefix, absolute paths or file:// URLs, with commas between them";
+  problems.push(...shown.map((text) => `HF_ENDPOINT is ${text}; allowed: ${allowed}.`));
+  return places;
 }
 
 function registries(given: string | undefined, problems: string[]): string[] {

@@ -71,6 +71,24 @@ command(
 
 command(
   program
+    .command("push")
+    .description(
+      "take a model of the volume to a bucket or a folder, for others to fetch from; sends what is missing there",
+    )
+    .argument("<model>", "a model of the catalog, or its name at the source; complete on the volume")
+    .argument("<destination>", "s3://bucket/prefix, an absolute folder or a file:// URL")
+    .option("--dry-run", "only say what would be sent")
+    .option(...json)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  muster push mistral-7b-instruct s3://models/prod\n  muster push acme/tiny /mnt/usb\nWorkers fetch from there with HF_ENDPOINT=s3://models/prod,https://huggingface.co",
+    ),
+  async (model: string, destination: string, options) =>
+    (await import("./cli/push.ts")).push(model, destination, options as { json?: boolean; dryRun?: boolean }),
+);
+
+command(
+  program
     .command("plan")
     .description("show hardware, the models and variants that fit, and what would be fetched; fetches no weights")
     .argument("[names...]", "worker type or models of the catalog; WORKER_TYPE where none is given")

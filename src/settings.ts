@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import {
   bandwidth,
@@ -103,8 +104,9 @@ export const settings = z.object({
     otherwise: "`$HF_HOME/token`",
   }),
   HF_ENDPOINT: setting("Hub", text, {
-    description: "The hub.",
-    allowed: "an http(s) URL",
+    description:
+      "Where models of the hub are had: one or several hubs, buckets or folders, best first; what one cannot give is asked of the next.",
+    allowed: "http(s) URLs, `s3://bucket/prefix`, paths or file:// URLs, with commas between them",
     otherwise: "`https://huggingface.co`",
   }),
   OLLAMA_REGISTRY: setting("Hub", text, {
@@ -123,6 +125,7 @@ export const settings = z.object({
     allowed: "true or false",
     otherwise: "`false`",
   }),
+  ...objectStoreSettings,
   ENABLE_GPU: setting("Hardware", z.stringFormat("mode", /^(auto|true|false|1|0)$/i), {
     description:
       "`true` refuses to start without a usable GPU, `false` ignores GPUs, `auto` falls back to the CPU worker type.",

@@ -39,7 +39,8 @@ it("holds the defaults where nothing is set", () => {
     ollamaModels: "/models/ollama",
     vllmCache: "/models/vllm",
     minFreeBytes: null,
-    hfEndpoint: "https://huggingface.co",
+    mirrors: [{ kind: "hub", endpoint: "https://huggingface.co" }],
+    s3: { endpoint: null, forcePathStyle: false, region: null },
     offline: false,
     enableGpu: "auto",
     coordinatorUrl: null,
@@ -91,6 +92,8 @@ describe("problems", () => {
     ["MIN_FREE_GB", "-1"],
     ["HF_ENDPOINT", "huggingface.co"],
     ["HF_ENDPOINT", "ftp://mirror"],
+    ["HF_ENDPOINT", ","],
+    ["S3_ENDPOINT", "minio:9000"],
     ["HF_HUB_OFFLINE", "perhaps"],
     ["MIN_GPU_MEMORY_GB", "8GB"],
     ["OLLAMA_URL", "localhost:11434"],
@@ -125,6 +128,7 @@ describe("secrets are never shown", () => {
     ["a URL with a token", "COORDINATOR_URL", `wss://host/?worker-token=${SECRET}`],
     ["a public ws:// URL with credentials", "COORDINATOR_URL", `ws://me:${SECRET}@example.com/?x=${SECRET}`],
     ["an unusable URL with credentials", "COORDINATOR_URL", `ftp://me:a"b c@${SECRET}@host`],
+    ["an unusable hub with a comma in its password", "HF_ENDPOINT", `https://hub,ftp://me:x,${SECRET}@host`],
     ["an unusable hub with credentials", "HF_ENDPOINT", `ftp:me:${SECRET}@host`],
     ["an unusable engine with a key", "VLLM_URL", `ftp://host/?q=${SECRET}`],
   ])("%s", (_what, name, value) => {
@@ -287,7 +291,24 @@ it.each<[string, string, keyof Config, unknown]>([
   ["DRAIN_TIMEOUT", "40", "drainTimeoutMs", 40_000],
   ["DRAIN_TIMEOUT", "2m", "drainTimeoutMs", 120_000],
   ["DRAIN_TIMEOUT", "1h", "drainTimeoutMs", 3_600_000],
-  ["HF_ENDPOINT", "https://mirror.example/hub//", "hfEndpoint", "https://mirror.example/hub"],
+  ["HF_ENDPOINT", "https://mirror.example/hub//", "mirrors", [{ kind: "hub", endpoint: "https://mirror.example/hub" }]],
+  [
+    "HF_ENDPOINT",
+    "/mnt/nfs, s3://bucket/a/b/,https://hub,, file:///mnt/nfs,",
+    "mirrors",
+    [
+      { kind: "path", path: "/mnt/nfs" },
+      { kind: "s3", bucket: "bucket", prefix: "a/b" },
+      { kind: "hub", endpoint: "https://hub" },
+    ],
+  ],
+  [
+    "AWS_ENDPOINT_URL",
+    "http://minio:9000",
+    "s3",
+    { endpoint: "http://minio:9000", forcePathStyle: true, region: "us-east-1" },
+  ],
+  ["AWS_REGION", "eu-central-1", "s3", { endpoint: null, forcePathStyle: false, region: "eu-central-1" }],
   ["HF_HUB_OFFLINE", "On", "offline", true],
   ["HF_HUB_OFFLINE", "0", "offline", false],
   ["ENABLE_GPU", "TRUE", "enableGpu", "true"],
@@ -325,7 +346,7 @@ it("never throws anything but CONFIG_INVALID, whatever the environment", () => {
       } catch (error) {
         expect(error).toMatchObject({ name: "MusterError", code: "CONFIG_INVALID" });
         for (const problem of (error as MusterError).details.problems as string[]) {
-          expect(problem).toMatch(/^[A-Z_]+ .*; allowed: .+\.$/s);
+          expect(problem).toMatch(/^[A-Z0-9_]+ .*; allowed: .+\.$/s);
         }
       }
     }),

@@ -60,7 +60,7 @@ describe("what the documents tell people to run", async () => {
       expect(existsSync(join(root, script)), script).toBe(true);
     }
     for (const [, name = ""] of text.matchAll(/npm run (\w+)/g)) expect(manifest.scripts).toHaveProperty(name);
-    for (const [, name = ""] of text.matchAll(/(?:export |-e |^)([A-Z][A-Z_]{4,})=/gm))
+    for (const [, name = ""] of text.matchAll(/(?:export |-e |^)([A-Z][A-Z0-9_]{4,})=/gm))
       expect(variables).toContain(name);
     for (const [, link = ""] of text.matchAll(/\]\(([\w./-]+)\)/g)) {
       expect(existsSync(join(root, file, "..", link)), link).toBe(true);

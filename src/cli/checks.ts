@@ -1,15 +1,15 @@
 import { mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Agent, type Dispatcher, request } from "undici";
+import { Agent, type Dispatcher } from "undici";
 import type { Config } from "../config.ts";
-import { type MusterError, toMusterError } from "../errors.ts";
+import { toMusterError } from "../errors.ts";
 import { createDispatcher } from "../fetch/dispatcher.ts";
-import { networkError } from "../fetch/http-errors.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { detect, openCatalog } from "../plan.ts";
 import { findWorkerType } from "../select/worker-types.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { diskSpace } from "../system.ts";
+import { knock, TRY_MS } from "./knock.ts";
 
 export interface Check {
   name: string;
@@ -17,8 +17,6 @@ export interface Check {
   found: string;
   hint?: string;
 }
-
-const TRY_MS = 5_000;
 
 export async function checkHardware(config: Config): Promise<Check[]> {
   const { gpus, cpu, memory, warnings, driverVersion } = await detect(config);
@@ -95,37 +93,12 @@ export async function checkCatalog(config: Config): Promise<Check[]> {
   }
 }
 
-export async function checkHub(config: Config): Promise<Check[]> {
-  if (config.offline) return [{ name: "hub", result: "ok", found: "not asked (HF_HUB_OFFLINE)" }];
-  const token = config.hfToken ? "a token is set" : "no token is set";
-  const answer = await ask(`${config.hfEndpoint}/api/whoami-v2`, {
-    headers: config.hfToken ? { authorization: `Bearer ${config.hfToken}` } : {},
-    dispatcher: createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS }),
-  });
-  if ("error" in answer) return [{ name: "hub", result: "fail", found: answer.error.message, hint: answer.error.hint }];
-  if (config.hfToken && answer.status === 401) {
-    return [
-      {
-        name: "hub",
-        result: "fail",
-        found: `${config.hfEndpoint} does not accept the token`,
-        hint: "Set HF_TOKEN or HF_TOKEN_FILE to a valid token, or unset it.",
-      },
-    ];
-  }
-  if (answer.status >= 500) {
-    const found = `${config.hfEndpoint} answers with status ${answer.status}`;
-    return [{ name: "hub", result: "warn", found, hint: "See the hub's status page, or set HF_ENDPOINT to a mirror." }];
-  }
-  return [{ name: "hub", result: "ok", found: `${config.hfEndpoint} answers in ${answer.ms} ms; ${token}` }];
-}
-
 /** Any HTTP answer will do: what a registry has, only its models' names tell. */
 export async function checkRegistries(config: Config): Promise<Check[]> {
   if (config.offline || config.ollamaStore === "server") return [];
   return Promise.all(
     config.ollamaRegistries.map(async (registry): Promise<Check> => {
-      const answer = await ask(`${registry}/v2/`, {
+      const answer = await knock(`${registry}/v2/`, {
         dispatcher: createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS }),
       });
       return "error" in answer
@@ -147,7 +120,7 @@ export async function checkCoordinator(config: Config): Promise<Check[]> {
     ];
   // Any HTTP answer shows that the way there is open; the agent's own log tells whether the token is taken.
   const ca = config.coordinatorCa ?? undefined;
-  const answer = await ask(config.coordinatorUrl.replace(/^ws/, "http"), { dispatcher: direct({ ca }) });
+  const answer = await knock(config.coordinatorUrl.replace(/^ws/, "http"), { dispatcher: direct({ ca }) });
   if ("error" in answer)
     return [
       {
@@ -164,7 +137,7 @@ export async function checkEngines(config: Config): Promise<Check[]> {
   const urls = Object.entries(config.engineUrls).flatMap(([kind, url]) => (url ? [{ kind, url }] : []));
   return Promise.all(
     urls.map(async ({ kind, url }): Promise<Check> => {
-      const answer = await ask(url, { dispatcher: direct() });
+      const answer = await knock(url, { dispatcher: direct() });
       return "error" in answer
         ? {
             name: kind,
@@ -180,20 +153,4 @@ export async function checkEngines(config: Config): Promise<Check[]> {
 /** The way the agent takes to its coordinator and its engines: past any proxy. */
 function direct(tls: { ca?: string } = {}): Dispatcher {
   return new Agent({ headersTimeout: TRY_MS, bodyTimeout: TRY_MS, connect: { timeout: TRY_MS, ...tls } });
-}
-
-async function ask(
-  url: string,
-  { dispatcher, headers = {} }: { dispatcher: Dispatcher; headers?: Record<string, string> },
-): Promise<{ status: number; ms: number } | { error: MusterError }> {
-  const startedAt = performance.now();
-  try {
-    const answer = await request(url, { headers, dispatcher });
-    await answer.body.dump();
-    return { status: answer.statusCode, ms: Math.round(performance.now() - startedAt) };
-  } catch (error) {
-    return { error: networkError(error, url) };
-  } finally {
-    await dispatcher.destroy();
-  }
 }

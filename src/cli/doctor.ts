@@ -1,11 +1,11 @@
 import { EXIT } from "../errors.ts";
+import { checkMirrors } from "./check-mirrors.ts";
 import {
   type Check,
   checkCatalog,
   checkCoordinator,
   checkEngines,
   checkHardware,
-  checkHub,
   checkRegistries,
   checkVolume,
 } from "./checks.ts";
@@ -17,7 +17,7 @@ export async function doctor(options: GlobalOptions): Promise<number> {
   const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const checks: Check[] = (
     await Promise.all(
-      [checkHardware, checkVolume, checkCatalog, checkHub, checkRegistries, checkCoordinator, checkEngines].map(
+      [checkHardware, checkVolume, checkCatalog, checkMirrors, checkRegistries, checkCoordinator, checkEngines].map(
         (check) => check(config),
       ),
     )

@@ -1,4 +1,4 @@
-import { bytes, logNotes, timeLeft } from "../fetch/progress-log.ts";
+import { type Amounts, bytes, logNotes, timeLeft } from "../fetch/progress-log.ts";
 import type { SyncObserver, SyncProgress } from "../fetch/sync-models.ts";
 import type { Logger } from "../log.ts";
 
@@ -32,13 +32,22 @@ export function drawProgress(terminal: NodeJS.WriteStream, log: Logger): SyncObs
   };
 }
 
-function line({ spec, state, bytesDone, bytesTotal, rate }: SyncProgress): string {
-  const share = bytesTotal > 0 ? Math.min(1, bytesDone / bytesTotal) : state === "stored" ? 1 : 0;
-  const filled = Math.round(share * BAR_WIDTH);
-  const bar = `${"█".repeat(filled)}${"░".repeat(BAR_WIDTH - filled)}`;
-  const pace =
-    rate > 0 && state === "fetching" ? `  ${bytes(rate)}/s  ${timeLeft((bytesTotal - bytesDone) / rate)} left` : "";
+function line({ spec, state, ...amounts }: SyncProgress): string {
   const word =
     state === "fetching" ? "Downloading" : state === "stored" ? "Complete" : state === "failed" ? "Failed" : "Asking";
-  return `${word.padEnd(11)} ${spec.id.padEnd(20)} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%  ${bytes(bytesDone)}/${bytes(bytesTotal)}${pace}`;
+  const rate = state === "fetching" ? amounts.rate : 0;
+  return barLine(word, spec.id, { ...amounts, rate, isDone: state === "stored" });
+}
+
+/** A word, a name, a bar; with rate and time left while there is a rate. */
+export function barLine(
+  word: string,
+  name: string,
+  { bytesDone, bytesTotal, rate, isDone }: Amounts & { isDone: boolean },
+): string {
+  const share = bytesTotal > 0 ? Math.min(1, bytesDone / bytesTotal) : isDone ? 1 : 0;
+  const filled = Math.round(share * BAR_WIDTH);
+  const bar = `${"█".repeat(filled)}${"░".repeat(BAR_WIDTH - filled)}`;
+  const pace = rate > 0 ? `  ${bytes(rate)}/s  ${timeLeft((bytesTotal - bytesDone) / rate)} left` : "";
+  return `${word.padEnd(11)} ${name.padEnd(20)} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%  ${bytes(bytesDone)}/${bytes(bytesTotal)}${pace}`;
 }

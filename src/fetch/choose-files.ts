@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { MusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
+import { sizeOf } from "./file-sizes.ts";
 
 /** What an engine needs of a repository, and what it can do without: the same weights in other formats, copies, pictures. */
 
@@ -18,15 +19,18 @@ const TRAINING = /(^|\/)(training_args|optimizer|scheduler|scaler|rng_state[^/]*
 const NOT_MODEL = /(^|\/)\.gitattributes$|\.(png|jpe?g|gif|webp|svg|mp4|mov|webm|mp3|wav|pdf|zip|tar|gz|7z)$/i;
 const INDEX = /\.index\.json$/i;
 
-export interface ChosenFiles {
-  files: FileSpec[];
+/** Path and size decide; digests need not be known yet. */
+type Named = Pick<FileSpec, "path" | "size">;
+
+export interface ChosenFiles<File extends Named> {
+  files: File[];
   /** Bytes of those that hold weights. */
   weightsBytes: number;
   projectorBytes: number;
 }
 
 /** The files to fetch. `include` and `exclude` win over the built-in choice. Throws PICKLE_REFUSED and FILE_NOT_FOUND. */
-export function chooseFiles(all: readonly FileSpec[], variant: Variant): ChosenFiles {
+export function chooseFiles<File extends Named>(all: readonly File[], variant: Variant): ChosenFiles<File> {
   const kept = all.filter(({ path }) => !matchesAny(path, variant.exclude));
   const files =
     variant.include.length > 0
@@ -46,7 +50,7 @@ export function chooseFiles(all: readonly FileSpec[], variant: Variant): ChosenF
   return { files, weightsBytes: sizeOf(weights) - sizeOf(projector), projectorBytes: sizeOf(projector) };
 }
 
-function builtInChoice(files: FileSpec[], variant: Variant): FileSpec[] {
+function builtInChoice<File extends Named>(files: File[], variant: Variant): File[] {
   const unwanted = [OTHER_WEIGHTS, OTHER_FOLDERS, TRAINING, NOT_MODEL];
   const candidates = files.filter(({ path }) => !unwanted.some((pattern) => pattern.test(path)));
   const others = candidates.filter(({ path }) => !isWeights(path) && !INDEX.test(path));
@@ -70,10 +74,10 @@ function builtInChoice(files: FileSpec[], variant: Variant): FileSpec[] {
 }
 
 /** One quantization of a repository that holds many: the one the variant names, else the smallest of the usual ones. */
-function chooseGguf(files: FileSpec[], variant: Variant): FileSpec[] {
+function chooseGguf<File extends Named>(files: File[], variant: Variant): File[] {
   const projectors = files.filter(({ path }) => /mmproj/i.test(path));
   const weights = files.filter((file) => !projectors.includes(file));
-  const groups = new Map<string, FileSpec[]>();
+  const groups = new Map<string, File[]>();
   for (const file of weights) {
     const name = file.path.replace(/-\d{5}-of-\d{5}(?=\.gguf$)/i, "");
     groups.set(name, [...(groups.get(name) ?? []), file]);
@@ -112,8 +116,4 @@ function matchesAny(path: string, patterns: string[]): boolean {
   return patterns.some((pattern) =>
     posix.matchesGlob(pattern.includes("/") ? path : posix.basename(path), pattern.replace(/\/$/, "/**")),
   );
-}
-
-function sizeOf(files: readonly FileSpec[]): number {
-  return files.reduce((sum, { size }) => sum + size, 0);
 }

@@ -8,7 +8,7 @@ import { writeFileDurably } from "../store/write-durably.ts";
 import type { AskOptions } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
 import type { ModelServer } from "./model-server.ts";
-import type { ModelDescription, Origin } from "./origin.ts";
+import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
 import { tryOrigins } from "./try-origins.ts";
 
 export interface DescribeContext {
@@ -22,6 +22,10 @@ export interface DescribeContext {
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
   described?: Map<string, ModelDescription>;
+  /** What sources showed at a glance, in this process. */
+  surveyed?: Map<string, ModelSurvey>;
+  /** An origin had no answer, and the next one is asked. */
+  onFailover?: (error: MusterError, next: Origin) => void;
 }
 
 const descriptionSchema = z.object({
@@ -41,20 +45,9 @@ const descriptionSchema = z.object({
 
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
-  const store = storeOf(context.layout, variant.source);
-  if (!store) throw unsupported(variant);
-  const atServer = await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null);
-  if (atServer) return atServer;
-  if (context.offline) throw offlineMissing(variant);
-  const readStored = async (file: FileSpec, revision = "") => {
-    const model = { location: variant.location, requestedRevision: variant.revision, revision };
-    const text = await readFile(store.blob(model, file), "utf8").catch(() => null);
-    return text !== null && Buffer.byteLength(text) === file.size ? text : null;
-  };
-  const options = { ...context.ask, signal: context.signal, readStored };
-  const description = await tryOrigins(context.origins[variant.source], (origin) => origin.describe(variant, options), {
-    signal: context.signal,
-  });
+  const description =
+    (await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null)) ??
+    (await askOrigins(variant, context, (origin, options) => origin.describe(variant, options)));
   context.described?.set(descriptionPath(variant, context.layout), description);
   // Only a convenience: on a read-only volume the source is simply asked again.
   await writeFileDurably(
@@ -62,6 +55,46 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
     JSON.stringify({ formatVersion: 1, ...description }),
   ).catch(() => undefined);
   return description;
+}
+
+/** What a plan needs: the description, or where that would mean to read the weights, what is seen without. */
+async function survey(variant: Variant, context: DescribeContext): Promise<ModelSurvey> {
+  if (!context.origins[variant.source].some((origin) => origin.survey)) return describe(variant, context);
+  const found = await askOrigins(variant, context, (origin, options) =>
+    (origin.survey ?? origin.describe)(variant, options),
+  );
+  context.surveyed?.set(descriptionPath(variant, context.layout), found);
+  return found;
+}
+
+/** What the source showed at a glance in this process; null where it was not looked at. */
+export function knownSurvey(
+  variant: Variant,
+  { layout, surveyed }: Pick<DescribeContext, "layout" | "surveyed">,
+): ModelSurvey | null {
+  return surveyed?.get(descriptionPath(variant, layout)) ?? null;
+}
+
+async function askOrigins<T>(
+  variant: Variant,
+  context: DescribeContext,
+  question: (origin: Origin, options: DescribeOptions) => Promise<T>,
+): Promise<T> {
+  const store = storeOf(context.layout, variant.source);
+  if (context.offline) throw offlineMissing(variant);
+  const readStored = async (file: FileSpec, revision = "") => {
+    const model = { location: variant.location, requestedRevision: variant.revision, revision };
+    const text = await readFile(store.blob(model, file), "utf8").catch(() => null);
+    return text !== null && Buffer.byteLength(text) === file.size ? text : null;
+  };
+  const options = { ...context.ask, signal: context.signal, readStored };
+  // Where there is somebody else to ask, nobody is asked for long.
+  const brief = { ...options, retries: Math.min(1, options.retries) };
+  return tryOrigins(
+    context.origins[variant.source],
+    (origin, isLast) => question(origin, isLast ? options : brief),
+    context,
+  );
 }
 
 /** The source's last answer, from this process or the volume; null where there is none. */
@@ -78,12 +111,15 @@ export async function knownDescription(
 }
 
 /** The files of a description that the variant needs. Throws as chooseFiles does. */
-export function chosenFiles(variant: Variant, { files, weights }: ModelDescription): ChosenFiles {
+export function chosenFiles<File extends ModelSurvey["files"][number]>(
+  variant: Variant,
+  { files, weights }: Pick<ModelSurvey, "weights"> & { files: File[] },
+): ChosenFiles<File> {
   return weights ? { files, ...weights } : chooseFiles(files, variant);
 }
 
 /** What selection needs of a description. */
-export function toFacts(variant: Variant, description: ModelDescription): VariantFacts {
+export function toFacts(variant: Variant, description: ModelSurvey): VariantFacts {
   const { weightsBytes, projectorBytes } = chosenFiles(variant, description);
   return {
     weightsBytes: weightsBytes > 0 ? weightsBytes : null,
@@ -106,8 +142,7 @@ export async function collectFacts(
     variants.map(async (variant) => {
       try {
         const known = await knownDescription(variant, context);
-        if (!known && !storeOf(context.layout, variant.source)) return;
-        facts.set(variant, toFacts(variant, known ?? (await describe(variant, context))));
+        facts.set(variant, toFacts(variant, known ?? (await survey(variant, context))));
       } catch (error) {
         onFailure(variant, error);
       }
@@ -124,12 +159,6 @@ export function offlineMissing(variant: Variant): MusterError {
       hint: "Run `muster sync` once with HF_HUB_OFFLINE unset, where there is a network.",
     },
   );
-}
-
-export function unsupported({ source, location }: Variant): MusterError {
-  return new MusterError("SOURCE_UNSUPPORTED", `This version cannot fetch from ${source} (${location}).`, {
-    hint: "Use a huggingface or ollama variant of the model.",
-  });
 }
 
 function descriptionPath({ source, location, revision }: Variant, layout: Layout): string {

@@ -89,12 +89,19 @@ async function fetchFile(
   const origins = context.origins[variant.source];
   const fetchFrom = async (origin: Origin, isLast: boolean) => {
     for (let attempt = 1; ; attempt += 1) {
+      let hasMoved = false;
+      const onBytes = (count: number) => {
+        hasMoved ||= count > 0;
+        progress.onBytes(count);
+      };
       const from = await origin.locate(variant, model.revision, file, { ...context.ask, signal });
       const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isLast });
       try {
-        return await context.lanes.run(job, { signal, onBytes: progress.onBytes, onNote: progress.onNote });
+        return await context.lanes.run(job, { signal, onBytes, onNote: progress.onNote });
       } catch (error) {
         const failure = toMusterError(error);
+        // A link that brought bytes was a good one: of a large file over a slow line several run out.
+        if (hasMoved && failure.code === "REDIRECT_EXPIRED") attempt = 0;
         if (!worthAnother(failure, { attempt, isLast, from })) throw error;
         progress.onNote(`${failure.message} ${failure.hint}`, "warn");
       }

@@ -3,7 +3,8 @@ import { hasSize } from "../store/has-size.ts";
 import { findComplete, manifestKey, readManifest } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
-import { chosenFiles, knownDescription } from "./describe.ts";
+import { chosenFiles, knownDescription, knownSurvey } from "./describe.ts";
+import { sizeOf } from "./file-sizes.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
@@ -20,15 +21,17 @@ export interface ModelAmounts {
  */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described" | "servers">,
+  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers">,
 ): Promise<ModelAmounts> {
   const server = context.servers?.[variant.source];
   const stored = server ? await server.find(variant).catch(() => null) : await findComplete(context.layout, variant);
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
   const store = storeOf(context.layout, variant.source);
   const expected = await expectedFiles(variant, context);
-  if (!expected || !store || server) {
-    const bytes = expected ? sizeOf(expected.files) : variant.sizeBytes;
+  if (!expected || server) {
+    const seen = knownSurvey(variant, context);
+    const files = expected?.files ?? (seen && chosenFiles(variant, seen).files);
+    const bytes = files ? sizeOf(files) : variant.sizeBytes;
     return { state: "missing", bytesTotal: bytes, bytesPresent: 0, bytesMissing: bytes };
   }
   const { files, revision } = expected;
@@ -57,8 +60,4 @@ async function expectedFiles(
   if (record) return record;
   const description = await knownDescription(variant, context);
   return description && { ...description, files: chosenFiles(variant, description).files };
-}
-
-function sizeOf(files: readonly FileSpec[]): number {
-  return files.reduce((sum, { size }) => sum + size, 0);
 }

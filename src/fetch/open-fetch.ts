@@ -9,10 +9,13 @@ import { DiskBudget } from "./disk-budget.ts";
 import { createDispatcher } from "./dispatcher.ts";
 import { KnownContent } from "./known-content.ts";
 import type { ModelServer } from "./model-server.ts";
-import { huggingFaceOrigin } from "./sources/huggingface.ts";
+import { bucketOpener } from "./s3/open-bucket.ts";
+import { hubMirrors } from "./sources/hub-mirrors.ts";
 import { ollamaOrigin } from "./sources/ollama.ts";
 import { openOllamaKey } from "./sources/ollama-key.ts";
 import { ollamaServer } from "./sources/ollama-server.ts";
+import { pathOrigin } from "./sources/path.ts";
+import { s3Origin } from "./sources/s3.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
 
@@ -29,6 +32,7 @@ export function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): M
 export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
   const { stallTimeoutMs, maxConnections } = config;
   const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
+  const openBucket = bucketOpener(config.s3, dispatcher);
   const lanes = new Lanes({
     connections: maxConnections,
     stallTimeoutMs,
@@ -43,11 +47,13 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     layout,
     offline: config.offline,
     described: new Map(),
+    surveyed: new Map(),
+    onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
     origins: {
-      huggingface: [huggingFaceOrigin({ endpoint: config.hfEndpoint, token: config.hfToken })],
+      huggingface: hubMirrors(config.mirrors, { token: config.hfToken, openBucket }),
       ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),
-      s3: [],
-      path: [],
+      s3: [s3Origin(openBucket)],
+      path: [pathOrigin()],
     },
     servers: { ollama: serverOf(config) },
     ask: {
@@ -56,6 +62,7 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
       onRetry: (error, delayMs) => log.warn(`${error.message} Trying again in ${(delayMs / 1000).toFixed(1)} s`),
     },
     lanes,
+    openBucket,
     content: new KnownContent(),
     disk: new DiskBudget({
       minFreeBytes: config.minFreeBytes,

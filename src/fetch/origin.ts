@@ -1,15 +1,20 @@
 import type { Architecture, FileSpec, Variant } from "../model.ts";
 import type { AskOptions } from "./ask.ts";
 
+/** What can be said of a model at a glance, for a plan. */
+export interface ModelSurvey {
+  files: Pick<FileSpec, "path" | "size">[];
+  /** Bytes of those that hold weights, where the source itself says what its files are for; then all of them are fetched. */
+  weights?: { weightsBytes: number; projectorBytes: number };
+  architecture: Architecture | null;
+}
+
 /** What a source says of a model, without its weights. */
-export interface ModelDescription {
+export interface ModelDescription extends ModelSurvey {
   /** What the revision stood for: a commit, the digest of a manifest. */
   revision: string;
   /** All files that may be fetched. */
   files: FileSpec[];
-  /** Bytes of those that hold weights, where the source itself says what its files are for; then all of them are fetched. */
-  weights?: { weightsBytes: number; projectorBytes: number };
-  architecture: Architecture | null;
   /** The source's own text that is stored with the model, where there is one. */
   manifest: string | null;
 }
@@ -41,6 +46,8 @@ export interface Origin {
   name: string;
   /** Throws MusterError. */
   describe(variant: Variant, options: DescribeOptions): Promise<ModelDescription>;
+  /** For sources that have to read the weights to describe them: what is known before. Throws MusterError. */
+  survey?(variant: Variant, options: DescribeOptions): Promise<ModelSurvey>;
   /** Asked when the file is about to be fetched, and again when a signed URL is refused. */
   locate(variant: Variant, revision: string, file: FileSpec, options: AskOptions): Promise<FileOrigin>;
 }

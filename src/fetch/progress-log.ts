@@ -4,6 +4,9 @@ import type { SyncObserver, SyncProgress } from "./sync-models.ts";
 
 const EVERY_MS = 3_000;
 const REPEAT_MS = 10_000;
+/** Of something that is under way; the rate in bytes a second. */
+export type Amounts = Pick<SyncProgress, "bytesDone" | "bytesTotal" | "rate">;
+
 const DELAY = / Trying again in [\d.]+ s$/;
 
 /** Progress as log lines that begin with "Downloading", every few seconds for each model. */
@@ -59,10 +62,14 @@ export function observeAll(...observers: KeepObserver[]): KeepObserver {
 }
 
 function progressLine(progress: SyncProgress): string {
-  const { bytesDone, bytesTotal, rate } = progress;
+  return `Downloading ${nameOf(progress)}: ${howFar(progress)}`;
+}
+
+/** `62% (3.8 MB of 6.0 MB, 1.2 MB/s, 2 s left)` */
+export function howFar({ bytesDone, bytesTotal, rate }: Amounts): string {
   const percent = bytesTotal > 0 ? Math.floor((bytesDone / bytesTotal) * 100) : 100;
   const pace = rate > 0 ? `, ${bytes(rate)}/s, ${timeLeft((bytesTotal - bytesDone) / rate)} left` : "";
-  return `Downloading ${nameOf(progress)}: ${percent}% (${bytes(bytesDone)} of ${bytes(bytesTotal)}${pace})`;
+  return `${percent}% (${bytes(bytesDone)} of ${bytes(bytesTotal)}${pace})`;
 }
 
 function nameOf({ spec }: SyncProgress): string {

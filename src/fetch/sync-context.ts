@@ -1,6 +1,7 @@
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import type { KnownContent } from "./known-content.ts";
+import type { OpenBucket } from "./s3/open-bucket.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
 export type { ModelProgress } from "./model-progress.ts";
@@ -10,5 +11,6 @@ export interface SyncContext extends DescribeContext {
   volume: string;
   lanes: Lanes;
   disk: DiskBudget;
+  openBucket: OpenBucket;
   content: KnownContent;
 }

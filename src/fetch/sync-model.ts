@@ -7,7 +7,7 @@ import { findComplete, manifestKey, readManifest, writeManifest } from "../store
 import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
-import { chosenFiles, describe, offlineMissing, unsupported } from "./describe.ts";
+import { chosenFiles, describe, offlineMissing } from "./describe.ts";
 import { fetchFiles } from "./fetch-files.ts";
 import { findContent, shareContent } from "./known-content.ts";
 import { syncAtServer } from "./sync-at-server.ts";
@@ -21,7 +21,6 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
   const complete = await findComplete(context.layout, variant);
   if (complete) return complete;
   const store = storeOf(context.layout, variant.source);
-  if (!store) throw unsupported(variant);
   const name = store.leaseName(variant.location);
   const lease = await acquireLease(context.layout.lease(name), {
     what: name,

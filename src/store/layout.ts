@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Digest } from "../model.ts";
+import type { Digest, Source } from "../model.ts";
 
 /** Every path under the volume. Nothing else in the project joins one. */
 export interface Layout {
@@ -15,6 +15,8 @@ export interface Layout {
   hub: HubLayout;
   /** Ollama's store. */
   ollama: OllamaLayout;
+  /** Models of buckets and folders, as plain files. */
+  folders: FolderLayout;
 }
 
 export interface HubLayout {
@@ -44,14 +46,24 @@ export interface OllamaLayout {
   lease: string;
 }
 
+export interface FolderLayout {
+  root: string;
+  model(source: Source, location: string, revision: string): string;
+  /** Folder of unfinished files; in the same tree, for the rename. */
+  ingest(source: Source, location: string): string;
+  /** Where a model's folder is put together before it gets its name; a later try goes on with it. */
+  staged(source: Source, location: string, revision: string): string;
+}
+
 export function createLayout(volume: string, hubCache: string, ollamaModels: string): Layout {
   const own = join(volume, ".muster");
+  const folders = createFolderLayout(join(volume, "base-models"));
   const repo = (id: string) => join(hubCache, `models--${id.replaceAll("/", "--")}`);
   return {
     manifests: join(own, "models"),
     manifest: (key) => join(own, "models", `${key}.json`),
     description: (key) => join(own, "descriptions", `${key}.json`),
-    modelFolders: [hubCache, ollamaModels],
+    modelFolders: [hubCache, ollamaModels, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
     hub: {
       root: hubCache,
@@ -69,6 +81,18 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
       staged: (token) => join(ollamaModels, ".muster", token),
       lease: join(ollamaModels, ".muster", "lease"),
     },
+    folders,
+  };
+}
+
+function createFolderLayout(root: string): FolderLayout {
+  const name = (source: Source, location: string) => slug(`${source}/${location.replace(/^(\w+:\/\/)?\/?/, "")}`);
+  const own = (source: Source, location: string) => join(root, ".muster", name(source, location));
+  return {
+    root,
+    model: (source, location, revision) => join(root, name(source, location), slug(revision)),
+    ingest: (source, location) => join(own(source, location), "ingest"),
+    staged: (source, location, revision) => join(own(source, location), "staged", slug(revision)),
   };
 }
 

@@ -55,7 +55,7 @@ export async function findComplete(layout: Layout, variant: Variant): Promise<St
 }
 
 export async function isComplete(layout: Layout, model: StoredModel): Promise<boolean> {
-  return (await storeOf(layout, model.source)?.isFinished(model)) === true && (await missingFiles(model)).length === 0;
+  return (await storeOf(layout, model.source).isFinished(model)) && (await missingFiles(model)).length === 0;
 }
 
 export async function writeManifest(layout: Layout, model: StoredModel): Promise<void> {
@@ -93,8 +93,8 @@ function parseManifest(layout: Layout, text: string | null): StoredModel | null 
   try {
     const { formatVersion: _, ...record } = manifestSchema.parse(JSON.parse(text));
     // Derived, never recorded: the volume may be mounted elsewhere on the next host.
-    const path = storeOf(layout, record.source)?.path(record);
-    return path === undefined ? null : { ...record, path };
+    const path = storeOf(layout, record.source).path(record);
+    return { ...record, path };
   } catch {
     return null;
   }

@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import type { FileSpec, Source, StoredModel } from "../model.ts";
+import { folderOf, publishFolder } from "./folder-store.ts";
 import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
 import type { Layout } from "./layout.ts";
 import { makeFolder } from "./make-folder.ts";
@@ -37,10 +39,9 @@ export interface ModelStore {
   isFinished(model: ModelAt): Promise<boolean>;
 }
 
-/** Null for sources whose models this version cannot store. */
-export function storeOf(layout: Layout, source: Source): ModelStore | null {
+export function storeOf(layout: Layout, source: Source): ModelStore {
   if (source === "huggingface") return hubStore(layout);
-  return source === "ollama" ? ollamaStore(layout) : null;
+  return source === "ollama" ? ollamaStore(layout) : folderStore(layout, source);
 }
 
 function hubStore({ hub }: Layout): ModelStore {
@@ -75,5 +76,23 @@ function ollamaStore({ ollama }: Layout): ModelStore {
     },
     finish: async () => undefined,
     isFinished: async ({ location, revision }) => (await readManifestDigest(ollama, location)) === revision,
+  };
+}
+
+function folderStore(layout: Layout, source: Source): ModelStore {
+  const { folders } = layout;
+  return {
+    root: folders.root,
+    leaseName: (location) => `${source}:${location}`,
+    path: ({ location, revision }) => folders.model(source, location, revision),
+    ingest: (location) => folders.ingest(source, location),
+    blob: (model, { path }) => join(folderOf(layout, source, model), path),
+    prepare: ({ location }) => makeFolder(folders.ingest(source, location)),
+    async publish(model, files) {
+      await publishFolder(layout, source, { ...model, files });
+      return files;
+    },
+    finish: async () => undefined,
+    isFinished: async () => true,
   };
 }

@@ -57,7 +57,7 @@ export class PartialFile {
     const { path, journalPath } = partialPaths(folder, digest);
     const header = journalHeader(digest, size);
     if (!journaled) return new PartialFile(path, createFile(path), journalPath, null, []);
-    const done = sizeOf(path) === size ? readJournal(journalPath, header) : null;
+    const done = isOwn(path, size) ? readJournal(journalPath, header) : null;
     // The journal first: without data it is worth nothing, and data with the journal of an older try would be believed.
     if (!done) writeFileAtomically(journalPath, header);
     const fd = done ? openSync(path, "r+") : createFile(path);
@@ -175,9 +175,25 @@ export function partialPath(folder: string, digest: Digest): string {
 
 /** Readable for everybody, whatever this process's mask: engines run as other users. */
 function createFile(path: string): number {
-  const fd = openSync(path, "w+", 0o644);
+  const fd = openNew(path);
   fchmodSync(fd, 0o644);
   return fd;
+}
+
+/** What a kill left of copying a file of a disk may be that very file, by a hard link: it is never written to. */
+function openNew(path: string): number {
+  try {
+    return openSync(path, "wx+", 0o644);
+  } catch (error) {
+    if (!hasSystemCode(error, "EEXIST")) throw error;
+    rmSync(path);
+    return openSync(path, "wx+", 0o644);
+  }
+}
+
+function isOwn(path: string, size: number): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.size === size && found.nlink === 1;
 }
 
 function sizeOf(path: string): number | undefined {

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -123,6 +123,26 @@ describe.concurrent("doctor", () => {
     const offline = await doctor({ ...here.env, HF_HUB_OFFLINE: "1" }, expect);
     expect(offline.of("hub")).toMatchObject({ result: "ok", found: "not asked (HF_HUB_OFFLINE)" });
     expect(offline.code).toBe(0);
+  });
+
+  test("each place of HF_ENDPOINT is tried", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    using here = place();
+    const full = join(here.folder, "full");
+    const empty = join(here.folder, "empty");
+    mkdirSync(join(full, "base-models"), { recursive: true });
+    mkdirSync(empty);
+    const nowhere = `http://127.0.0.1:${await closedPort()}`;
+    const env = { ...here.env, S3_ENDPOINT: nowhere, AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret" };
+    const places = [hub.url, full, empty, join(here.folder, "none"), "s3://models/prod"];
+    const { code, checks } = await doctor({ ...env, HF_ENDPOINT: places.join(",") }, expect);
+    expect(code).toBe(1);
+    const found = checks.filter(({ name }) => ["hub", "mirror"].includes(name));
+    expect(found.map(({ result }) => result)).toEqual(["ok", "ok", "warn", "fail", "fail"]);
+    expect(found[1]?.found).toBe(`${full} has base-models`);
+    expect(found[2]?.hint).toContain("muster push");
+    expect(found[3]?.hint).toContain("HF_ENDPOINT");
+    expect(found[4]?.hint).toContain("S3_ENDPOINT");
   });
 
   test("a configuration that cannot be used is told as everywhere", async ({ expect }) => {

@@ -241,7 +241,7 @@ describe.concurrent("what is wrong from the start", () => {
       'LOG_LEVEL is "loud"; allowed: trace, debug, info, warn',
       'HTTP_PORT is "99999"; allowed: 0 to 65535',
       'ENABLE_GPU is "perhaps"; allowed: auto, true or false',
-      'HF_ENDPOINT is "ftp://x"; allowed: an http(s) URL',
+      'HF_ENDPOINT is "ftp://x"; allowed: http(s) URLs',
       "HF_TOKEN is set to something unusable (not shown)",
     ]) {
       expect(failure.message).toContain(said);

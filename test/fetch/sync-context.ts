@@ -3,24 +3,30 @@ import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { createDispatcher } from "../../src/fetch/dispatcher.ts";
 import { KnownContent } from "../../src/fetch/known-content.ts";
-import { huggingFaceOrigin } from "../../src/fetch/sources/huggingface.ts";
+import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
+import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
 import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
 import { openOllamaKey } from "../../src/fetch/sources/ollama-key.ts";
 import { ollamaServer } from "../../src/fetch/sources/ollama-server.ts";
+import { pathOrigin } from "../../src/fetch/sources/path.ts";
+import { s3Origin } from "../../src/fetch/sources/s3.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
 import type { ModelSpec, Variant } from "../../src/model.ts";
+import { parsePlaces } from "../../src/place.ts";
 import { createLayout } from "../../src/store/layout.ts";
 import { usedBytes } from "../../src/store/used-bytes.ts";
 
 /** What a sync needs to be told; plain data, so that a process of its own can be told as well. */
 export interface SyncInput {
+  /** As HF_ENDPOINT. */
   endpoint: string;
   volume: string;
   /** Ollama's, in order of preference. */
   registries?: string[];
   /** The server that keeps Ollama's models, in place of the volume. */
   ollamaServer?: string;
+  s3Endpoint?: string;
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
   token?: string;
@@ -52,24 +58,29 @@ export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncI
 
 export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, signal?: AbortSignal): SyncContext {
   const { endpoint, volume } = input;
+  const openBucket = bucketOpener(
+    { endpoint: input.s3Endpoint ?? null, forcePathStyle: true, region: "us-east-1" },
+    dispatcher,
+  );
   const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`);
   return {
     volume,
     layout,
     offline: input.offline ?? false,
     origins: {
-      huggingface: [huggingFaceOrigin({ endpoint, token: input.token ?? null })],
+      huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null, openBucket }),
       ollama: (input.registries ?? []).map((registry) =>
         ollamaOrigin({ registry, key: () => openOllamaKey(volume, async () => volume) }),
       ),
-      s3: [],
-      path: [],
+      s3: [s3Origin(openBucket)],
+      path: [pathOrigin()],
     },
     servers: input.ollamaServer
       ? { ollama: ollamaServer({ url: input.ollamaServer, stallTimeoutMs: input.stallTimeoutMs ?? 10_000 }) }
       : {},
     ask: { dispatcher, retries: input.retries ?? 4 },
     lanes,
+    openBucket,
     content: new KnownContent(),
     disk: new DiskBudget({
       minFreeBytes: input.minFreeBytes ?? 0,

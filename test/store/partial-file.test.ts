@@ -3,6 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import {
   existsSync,
+  linkSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -143,6 +144,20 @@ it("begins anew where the journal is of another file or size", () => {
     expect(partial.done).toEqual([]);
     expect(readFileSync(partial.path).equals(Buffer.alloc(content.length))).toBe(true);
   }
+});
+
+it.each([true, false])("is never another's file, which a kill left there by a hard link (journal: %s)", (journaled) => {
+  const folder = temporaryFolder();
+  fill(folder, { start: 0, end: 5000 });
+  const theirs = join(temporaryFolder(), "theirs");
+  writeFileSync(theirs, Buffer.alloc(content.length, 7));
+  rmSync(join(folder, `${base}.partial`));
+  linkSync(theirs, join(folder, `${base}.partial`));
+  const partial = PartialFile.open(folder, digest, content.length, { journaled });
+  expect(partial.done).toEqual([]);
+  put(partial, { start: 0, end: content.length });
+  partial.close();
+  expect(readFileSync(theirs).equals(Buffer.alloc(content.length, 7))).toBe(true);
 });
 
 it("keeps files of other digests and sizes apart", () => {

@@ -1,0 +1,86 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { hasSystemCode, MusterError } from "../../errors.ts";
+import type { FileSpec, Variant } from "../../model.ts";
+import { parseFolder } from "../../place.ts";
+import { contentRevision, sha256OfFile } from "../hash-file.ts";
+import type { Origin } from "../origin.ts";
+import { PUBLISHED_NAME } from "../published-model.ts";
+import { readArchitecture } from "../read-architecture.ts";
+import { readPublished, type Shelf } from "../shelf.ts";
+import { isChecksumFile, readChecksums } from "./checksum-file.ts";
+import { folderError, insideFolder, type ListedFile, listFolder } from "./folder-listing.ts";
+import { checkPin } from "./pin.ts";
+import { readConfig } from "./read-config.ts";
+
+/** A folder as a shelf of models. */
+export function folderShelf(folder: string): Shelf {
+  return {
+    name: folder,
+    async read(path) {
+      try {
+        return await readFile(join(folder, path), "utf8");
+      } catch (error) {
+        if (hasSystemCode(error, "ENOENT", "ENOTDIR")) return null;
+        throw folderError(error, join(folder, path));
+      }
+    },
+    locate: async (path) => ({ kind: "path", path: await insideFolder(folder, path) }),
+  };
+}
+
+/** Folders of this machine (NFS, another volume) as the place that models with source "path" come from. */
+export function pathOrigin(): Origin {
+  return {
+    name: "the folder",
+    async describe(variant, options) {
+      const folder = folderOf(variant);
+      const shelf = folderShelf(folder);
+      const published = await readPublished(shelf, "", options);
+      const files: FileSpec[] = published
+        ? published.files.map(({ path, size, sha256 }) => ({
+            path,
+            size,
+            digest: { algorithm: "sha256", hex: sha256 },
+          }))
+        : await digested(folder, await modelFiles(folder, options.signal), options.signal);
+      const revision = published?.revision ?? contentRevision(files);
+      checkPin(variant, { revision, name: published?.requestedRevision });
+      const text = await readConfig(files, options, () => shelf.read("config.json", options));
+      return { revision, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+    },
+    async survey(variant, options) {
+      const folder = folderOf(variant);
+      const files = await modelFiles(folder, options.signal);
+      const text = await folderShelf(folder).read("config.json", options);
+      return { files, architecture: text === null ? null : readArchitecture(text) };
+    },
+    locate: (variant, _revision, { path }, options) => folderShelf(folderOf(variant)).locate(path, options),
+  };
+}
+
+function folderOf({ location }: Variant): string {
+  const folder = parseFolder(location)?.path;
+  if (folder) return folder;
+  throw new MusterError("REPO_NOT_FOUND", `${location} is no absolute path and no file:// URL of this machine.`, {
+    hint: "Correct `path` of the variant in the catalog: /folder or file:///folder.",
+  });
+}
+
+async function modelFiles(folder: string, signal?: AbortSignal): Promise<ListedFile[]> {
+  const all = await listFolder(folder, signal);
+  return all.filter(({ path }) => path !== PUBLISHED_NAME && !isChecksumFile(path));
+}
+
+/** By the checksums that lie beside the files; what they do not name is read and hashed. */
+async function digested(folder: string, files: readonly ListedFile[], signal?: AbortSignal): Promise<FileSpec[]> {
+  const known = await readChecksums(folder);
+  const found: FileSpec[] = [];
+  for (const { path, size } of files) {
+    const place = join(folder, path);
+    const hash = () => sha256OfFile(place, signal).catch((error: unknown) => Promise.reject(folderError(error, place)));
+    const hex = known.get(path) ?? (await hash());
+    found.push({ path, size, digest: { algorithm: "sha256", hex } });
+  }
+  return found;
+}
