@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, onTestFinished } from "vitest";
@@ -58,11 +59,25 @@ export interface SyncProcess {
   exited: Promise<{ code: number | null; signal: string | null; stderr: string }>;
 }
 
-/** Fetches in a process of its own, which the test may kill; as another user where root asks for that. */
-export function startSync(input: SyncInput, specs: ModelSpec[], user?: [uid: number, gid: number]): SyncProcess {
+/** Processes that end by themselves leave here what those after them need not compile again. */
+const compileCache = mkdtempSync(join(tmpdir(), "muster-test-compiled-"));
+afterAll(() => rmSync(compileCache, { recursive: true, force: true }));
+
+interface ProcessOptions {
+  /** Root may ask for another user. */
+  user?: [uid: number, gid: number];
+  /** A shell command that goes before, such as one that sets a limit. */
+  before?: string;
+}
+
+/** Fetches in a process of its own, which the test may kill. */
+export function startSync(input: SyncInput, specs: ModelSpec[], options: ProcessOptions = {}): SyncProcess {
+  const { user, before = ":" } = options;
   const fixture = fileURLToPath(new URL("./fixtures/sync-process.ts", import.meta.url));
-  const child = spawn(process.execPath, [fixture, JSON.stringify({ input, specs, user })], {
+  const command = [process.execPath, fixture, JSON.stringify({ input, specs, user })];
+  const child = spawn("sh", ["-c", `${before}; exec "$@"`, "sh", ...command], {
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
   });
   onTestFinished(() => void child.kill("SIGKILL"));
   const lines: ProcessLine[] = [];

@@ -19,6 +19,7 @@ import { expect, it, onTestFinished } from "vitest";
 import type { Digest } from "../../src/model.ts";
 import { commitPartial, PartialFile, partialBytes } from "../../src/store/partial-file.ts";
 import { type Range, totalBytes } from "../../src/store/ranges.ts";
+import { mountThinDisk } from "./mount.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
 const content = randomBytes(10_000);
@@ -219,6 +220,21 @@ it("replaces what stood under the final name, a link included, without writing t
   await commitPartial(folder, digest, target);
   expect(readFileSync(shared, "utf8")).toBe("another's");
   expect(readFileSync(target).equals(content)).toBe(true);
+});
+
+it("does not forget that the disk failed while it was at work, and is not gone on from", async ({ skip }) => {
+  const folder = mountThinDisk({ megabytes: 160, holds: 16 }, skip);
+  const size = 72 << 20;
+  const partial = open(folder, digest, size);
+  const bytes = Buffer.alloc(8 << 20, 1);
+  // More than after which the disk is set to work, and then a little that it takes.
+  for (let offset = 0; offset < size; offset += bytes.length) {
+    partial.write(bytes, offset);
+    partial.note({ start: offset, end: offset + bytes.length });
+  }
+  await expect(partial.sync()).rejects.toMatchObject({ code: "ENOSPC" });
+  await expect(partial.sync()).rejects.toMatchObject({ code: "ENOSPC" });
+  expect(partialBytes(folder, digest, size)).toBe(0);
 });
 
 it("keeps, when the process is killed in the middle of writing, what it had noted", async () => {

@@ -1,12 +1,12 @@
 import { chmodSync, existsSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { type Hub, startHub } from "../fakes/hub/hub.ts";
-import { seededBytes } from "../fakes/tiny-models.ts";
-import { bindMount, mountTmpfs, remountReadOnly } from "../store/mount.ts";
-import { temporaryFolder } from "../store/temporary-folder.ts";
-import { modelSpec, type SyncInput } from "./sync-context.ts";
-import { bytesOf, differences, outcomeOf, startSync, sync, wrongBlobs } from "./volume.ts";
+import { type Hub, startHub } from "../../fakes/hub/hub.ts";
+import { seededBytes } from "../../fakes/tiny-models.ts";
+import { bindMount, mountFailingDisk, mountThinDisk, mountTmpfs, remountReadOnly } from "../../store/mount.ts";
+import { temporaryFolder } from "../../store/temporary-folder.ts";
+import { modelSpec, type SyncInput } from "../sync-context.ts";
+import { bytesOf, differences, outcomeOf, startSync, sync, wrongBlobs } from "../volume.ts";
 
 const MIB = 1 << 20;
 const files = {
@@ -97,6 +97,45 @@ describe("a disk without room", () => {
   });
 });
 
+describe("a disk that fails", () => {
+  const expectNothing = (volume: string) => {
+    const blobs = join(repoOn(volume), "blobs");
+    const shown = existsSync(blobs) ? readdirSync(blobs) : [];
+    expect(shown.filter((name) => name.length === 64)).toEqual([]);
+    expect(readdirSync(join(repoOn(volume), "snapshots"))).toEqual([]);
+    expect(existsSync(join(repoOn(volume), "refs"))).toBe(false);
+  };
+
+  it("only when bytes are to reach it (EIO) gives nothing its name, and keeps nothing", async ({ skip }) => {
+    const volume = mountFailingDisk({ megabytes: 64, works: 8 }, skip);
+    const { error } = await outcomeOf(startSync(input(volume), specs));
+    expect(error).toMatchObject({ code: "VOLUME_NOT_WRITABLE", hint: expect.stringContaining("dmesg") });
+    expect(error!.message).toContain("EIO");
+    expectNothing(volume);
+    // What may not have reached the disk is not gone on from.
+    const ingest = join(repoOn(volume), ".muster", "ingest");
+    expect(readdirSync(ingest).filter((name) => name.endsWith(".journal"))).toEqual([]);
+  });
+
+  it("because there is less of it than it says (ENOSPC) gives nothing its name", async ({ skip }) => {
+    const volume = mountThinDisk({ megabytes: 64, holds: 8 }, skip);
+    const { error } = await outcomeOf(startSync(input(volume), specs));
+    expect(error).toMatchObject({ code: "DISK_FULL", hint: expect.stringContaining("muster sync") });
+    expectNothing(volume);
+  });
+
+  it("by allowing no file as large (EFBIG) says which limit it is, and goes on without it", async () => {
+    const volume = temporaryFolder();
+    // In units of 512 bytes.
+    const { error } = await outcomeOf(startSync(input(volume), specs, { before: "ulimit -f 8192" }));
+    expect(error).toMatchObject({ code: "VOLUME_NOT_WRITABLE", hint: expect.stringContaining("ulimit -f") });
+    expectNothing(volume);
+    const again = await outcomeOf(startSync(input(volume), specs));
+    expect(again.error).toBeNull();
+    expect(differences(again.stored!.path, files)).toEqual([]);
+  });
+});
+
 describe("a volume that cannot be written", () => {
   it("is enough where everything is there", async ({ skip }) => {
     const volume = mountTmpfs(32 * MIB, skip);
@@ -124,7 +163,7 @@ describe("a volume that cannot be written", () => {
   it("because it is another's is told with the ids and the chown", async () => {
     const volume = temporaryFolder();
     chmodSync(volume, 0o555);
-    const { error } = await outcomeOf(startSync(input(volume), specs, isRoot ? NOBODY : undefined));
+    const { error } = await outcomeOf(startSync(input(volume), specs, isRoot ? { user: NOBODY } : {}));
     const id = isRoot ? NOBODY.join(":") : `${process.getuid!()}:${process.getgid!()}`;
     expect(error).toMatchObject({ code: "VOLUME_NOT_WRITABLE" });
     expect(error!.message).toContain(`as ${id}`);
@@ -137,7 +176,7 @@ describe("a volume that cannot be written", () => {
     chmodSync(volume, 0o777);
     const hubCache = temporaryFolder();
     chmodSync(hubCache, 0o555);
-    const { error } = await outcomeOf(startSync(input(volume, { hubCache }), specs, isRoot ? NOBODY : undefined));
+    const { error } = await outcomeOf(startSync(input(volume, { hubCache }), specs, isRoot ? { user: NOBODY } : {}));
     expect(error).toMatchObject({ code: "VOLUME_NOT_WRITABLE" });
     expect(fileRequests()).toEqual([]);
   });
@@ -182,7 +221,7 @@ it("fetches anew what another left and this one may not read", async ({ skip }) 
     if (statSync(join(volume, path)).isDirectory()) chmodSync(join(volume, path), 0o777);
   }
   chmodSync(join(first.outcome.stored!.path, "model.safetensors"), 0o600);
-  const { error, stored, fetchedBytes } = await outcomeOf(startSync(input(volume), specs, NOBODY));
+  const { error, stored, fetchedBytes } = await outcomeOf(startSync(input(volume), specs, { user: NOBODY }));
   expect(error).toBeNull();
   expect(fetchedBytes).toBe(files["model.safetensors"].length);
   expect(differences(stored!.path, files)).toEqual([]);

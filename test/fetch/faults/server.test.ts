@@ -4,11 +4,11 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { type Faults, type Hub, startHub } from "../fakes/hub/hub.ts";
-import { seededBytes } from "../fakes/tiny-models.ts";
-import { temporaryFolder } from "../store/temporary-folder.ts";
-import { modelSpec, type SyncInput } from "./sync-context.ts";
-import { bytesOf, differences, sync, wrongBlobs } from "./volume.ts";
+import { type Faults, type Hub, startHub } from "../../fakes/hub/hub.ts";
+import { seededBytes } from "../../fakes/tiny-models.ts";
+import { temporaryFolder } from "../../store/temporary-folder.ts";
+import { modelSpec, type SyncInput } from "../sync-context.ts";
+import { bytesOf, differences, sync, wrongBlobs } from "../volume.ts";
 
 const MIB = 1 << 20;
 const files = {
@@ -245,6 +245,45 @@ describe("a server", () => {
     expect(outcome.error?.code ?? null).toBe(null);
     expect(notes.join()).toContain("418");
     expect(notes.join()).not.toMatch(SIGNATURE);
+  });
+});
+
+describe("a hub", () => {
+  it("that lists in small pages, and gives no range of an empty file, is read to the end", async () => {
+    const many = { ...files, "empty.txt": "", "folder/also-empty.json": "", "a.txt": "a", "b.txt": "b", "c.txt": "c" };
+    hub.addRepo({ id: "acme/many", files: many });
+    Object.assign(hub.faults, { pageSize: 2, strictEmpty: true });
+    const { outcome } = await sync({ endpoint: hub.url, volume }, [modelSpec("acme/many")]);
+    expect(outcome.error).toBeNull();
+    expect(differences(outcome.stored!.path, many)).toEqual([]);
+  });
+
+  it("that is slow is waited for, as long as something comes", async () => {
+    const { extraBytes } = await survive({ slow: { bytesPerSecond: 8 * MIB } }, { stallTimeoutMs: 300 });
+    // A connection that is slower than the others is relieved of its end, which may come twice.
+    expect(extraBytes).toBeLessThan(4 * MIB);
+  });
+
+  it("that does all of it at once is got on with", async () => {
+    await survive(
+      {
+        drop: { afterBytes: MIB + 3, times: 2 },
+        stallBody: { afterBytes: 2 * MIB, times: 1 },
+        stallStart: { times: 1, host: "cdn" },
+        refuse: { times: 1, host: "cdn" },
+        serverError: { times: 1, host: "hub", path: "resolve" },
+        wrongContentRange: { times: 1 },
+        longBody: { times: 1, extraBytes: 9 },
+        shortBody: { times: 1, missingBytes: 9 },
+        changeEtag: { times: 1, skip: 2 },
+        expireSignatures: { afterUses: 3, times: 2 },
+        relativeRedirect: true,
+        gzip: true,
+        flipByte: { path: SMALL, offset: 5, times: 1 },
+        slow: { bytesPerSecond: 40 * MIB },
+      },
+      { stallTimeoutMs: 500 },
+    );
   });
 });
 
