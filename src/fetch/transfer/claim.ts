@@ -42,15 +42,24 @@ export function rateOf({ begunAt, start, position }: Claim, now: number): number
 /** A claim that takes longer than this is worth helping. */
 const SLOW_MS = 1_000;
 
-/** The one that will take longest, where that is long. `lastBytesAt`: when any connection of the file brought some. */
-export function findSlowest(
-  claims: readonly Claim[],
-  { now, lastBytesAt }: { now: number; lastBytesAt: number },
-): Claim | null {
+/** When bytes came, by any connection of a file. */
+export interface Flow {
+  /** The first after a silence. */
+  since: number;
+  last: number;
+}
+
+/** Bytes have come. */
+export function continueFlow({ since, last }: Flow, now: number): Flow {
+  return { since: now - last > SLOW_MS ? now : since, last: now };
+}
+
+/** The one that will take longest, where that is long. */
+export function findSlowest(claims: readonly Claim[], flow: Flow, now: number): Claim | null {
   const timeLeft = (claim: Claim) => (claim.end - claim.position) / Math.max(1e-3, rateOf(claim, now));
-  // Before its first byte a connection is not slow but new, until others have long overtaken it.
+  // Before its first byte a connection is not slow but new, until bytes of others have come for long.
   const isSlow = ({ begunAt, startedAt }: Claim) =>
-    begunAt === null ? lastBytesAt - startedAt > 2 * SLOW_MS : now - begunAt > SLOW_MS;
+    begunAt === null ? flow.last - Math.max(startedAt, flow.since) > 2 * SLOW_MS : now - begunAt > SLOW_MS;
   const slowest = claims
     .filter((claim) => isSlow(claim) && !claim.isHedged && claim.end > claim.position)
     .toSorted((a, b) => timeLeft(b) - timeLeft(a))[0];

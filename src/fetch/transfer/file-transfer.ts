@@ -4,7 +4,7 @@ import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { type Claim, createClaim, findSlowest, rateOf } from "./claim.ts";
+import { type Claim, continueFlow, createClaim, type Flow, findSlowest, rateOf } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
@@ -47,7 +47,7 @@ export class FileTransfer {
   #digest: DigestFeed | null = null;
   /** The server sends whole files only. */
   #whole = false;
-  #lastBytesAt = 0;
+  #flow: Flow = { since: 0, last: 0 };
   #lastTakeOverAt = 0;
   /** What ends it is known: it is being verified, or has failed. */
   #settled = false;
@@ -108,8 +108,8 @@ export class FileTransfer {
   /** Takes over part of the slowest range; all of it, beside its connection, where little is left. */
   takeOver(now: number): Claim | null {
     // A server that is slow altogether gets no faster by being asked for more.
-    if (this.#whole || this.#lastBytesAt <= this.#lastTakeOverAt) return null;
-    const slowest = findSlowest([...this.#active], { now, lastBytesAt: this.#lastBytesAt });
+    if (this.#whole || this.#flow.last <= this.#lastTakeOverAt) return null;
+    const slowest = findSlowest([...this.#active], this.#flow, now);
     if (!slowest) return null;
     this.#lastTakeOverAt = now;
     const left = slowest.end - slowest.position;
@@ -129,7 +129,7 @@ export class FileTransfer {
       partial: this.#partial,
       digest: this.#digest,
       onNoted: (count: number) => {
-        this.#lastBytesAt = performance.now();
+        this.#flow = continueFlow(this.#flow, performance.now());
         this.#tools.onBytes(count);
       },
     };

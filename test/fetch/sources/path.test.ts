@@ -199,7 +199,7 @@ describe("refused, with the reason", () => {
     chmodSync(from, 0o755);
     chmodSync(join(from, WEIGHTS), 0o600);
     chmodSync(volume, 0o777);
-    const child = startSync({ endpoint: "", volume }, [spec()], [12345, 23456]);
+    const child = startSync({ endpoint: "", volume }, [spec()], { user: [12345, 23456] });
     const { error } = await outcomeOf(child);
     expect(error).toMatchObject({ code: "ACCESS_REFUSED", message: expect.stringContaining(WEIGHTS) });
   });
