@@ -45,7 +45,7 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
     server.close(),
   );
   await state.publish(http.port);
-  const fetching = leaving.use(openFetch(config, log, running));
+  const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
   const leave = (why: string) => {
     view.draining(why);

@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import type { Config } from "../config.ts";
 import { toMusterError } from "../errors.ts";
 import { createDispatcher } from "../fetch/dispatcher.ts";
+import { HttpClient } from "../fetch/http-client.ts";
 import { bucketOpener } from "../fetch/s3/open-bucket.ts";
 import { type BucketPlace, type FolderPlace, showPlace } from "../place.ts";
 import type { Check } from "./checks.ts";
@@ -39,10 +40,10 @@ async function checkHub(endpoint: string, hfToken: string | null): Promise<Check
 
 async function checkBucket(place: BucketPlace, { s3 }: Config): Promise<Check> {
   const name = showPlace(place);
-  const dispatcher = createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS });
+  await using client = new HttpClient({ connections: 1, stallTimeoutMs: TRY_MS });
   const startedAt = performance.now();
   try {
-    const bucket = await bucketOpener(s3, dispatcher)(place.bucket);
+    const bucket = await bucketOpener(s3, client)(place.bucket);
     const prefix = [place.prefix, "base-models/"].filter(Boolean).join("/");
     const found = await bucket.list(prefix, 1, { retries: 0 });
     const ms = Math.round(performance.now() - startedAt);
@@ -52,8 +53,6 @@ async function checkBucket(place: BucketPlace, { s3 }: Config): Promise<Check> {
   } catch (error) {
     const { message, hint } = toMusterError(error);
     return { name: "mirror", result: "fail", found: message, hint };
-  } finally {
-    await dispatcher.destroy();
   }
 }
 

@@ -10,7 +10,7 @@ import { type GlobalOptions, setup } from "./setup.ts";
 export async function list(options: GlobalOptions): Promise<number> {
   const { config, log } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
-  const server = serverOf(config);
+  const server = await serverOf(config);
   const atServer = (await server?.list().catch((error: unknown) => void log.warn(toMusterError(error).message))) ?? [];
   const records = [...(await listManifests(layout)), ...atServer];
   const models = await Promise.all(

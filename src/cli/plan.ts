@@ -14,7 +14,7 @@ export async function plan(names: string[], options: GlobalOptions): Promise<num
   const { config, log } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const catalog = await openCatalog(config);
   const type = targetType(names, catalog, config.workerType);
-  await using fetching = openFetch(config, log);
+  await using fetching = await openFetch(config, log);
   const hardware = await detect(config);
   const selection = await selectFor(type, { config, hardware, sources: fetching, log }, catalog);
   const models = await Promise.all(

@@ -22,7 +22,7 @@ export async function push(name: string, destination: string, options: PushComma
   const stop = new AbortController();
   process.once("SIGTERM", () => stop.abort());
   process.once("SIGINT", () => stop.abort());
-  await using fetching = openFetch(config, log, stop.signal);
+  await using fetching = await openFetch(config, log, stop.signal);
   const stored = await findModel(name, variantsOf(name, await openCatalog(config)), fetching.layout);
   const target = await openTarget(destination, stored, fetching);
   const dryRun = options.dryRun ?? false;

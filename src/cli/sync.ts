@@ -17,7 +17,7 @@ export async function sync(names: string[], options: GlobalOptions): Promise<num
   process.once("SIGINT", () => stop.abort());
   const catalog = await openCatalog(config);
   const type = targetType(names, catalog, config.workerType);
-  await using fetching = openFetch(config, log, stop.signal);
+  await using fetching = await openFetch(config, log, stop.signal);
   const hardware = await detect(config, stop.signal);
   const selection = await selectFor(type, { config, hardware, sources: fetching, log }, catalog);
   for (const notice of selection.notices) log.warn(notice);

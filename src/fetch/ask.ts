@@ -1,7 +1,8 @@
-import { type Dispatcher, type Response, fetch as undiciFetch } from "undici";
+import type { Response } from "undici";
 import { MusterError } from "../errors.ts";
 import { retry } from "../retry.ts";
 import { VERSION } from "../system.ts";
+import type { HttpClient } from "./http-client.ts";
 import { type HttpSubject, httpError, networkError } from "./http-errors.ts";
 
 /** Small questions to a source's API; bytes of models are fetched by the transfer engine. */
@@ -9,7 +10,7 @@ import { type HttpSubject, httpError, networkError } from "./http-errors.ts";
 export const USER_AGENT = `muster/${VERSION}`;
 
 export interface AskOptions {
-  dispatcher: Dispatcher;
+  client: HttpClient;
   /** Attempts after the first, per question. */
   retries: number;
   signal?: AbortSignal;
@@ -56,17 +57,13 @@ export function askStart(
 function question<T>(
   url: string,
   subject: HttpSubject,
-  { dispatcher, retries, signal, onRetry, onChallenge }: AskOptions,
+  { client, retries, signal, onRetry, onChallenge }: AskOptions,
   headers: Headers,
   read: (response: Response) => Promise<T>,
 ): Promise<T> {
   const once = async () => {
     try {
-      const response = await undiciFetch(url, {
-        headers: { "user-agent": USER_AGENT, ...headers },
-        dispatcher,
-        signal,
-      });
+      const response = await client.fetch(url, { headers: { "user-agent": USER_AGENT, ...headers }, signal });
       // Read here, so that an answer that breaks off is asked for again.
       if (response.ok) return await read(response);
       const text = await response.text();

@@ -1,4 +1,6 @@
-import { type Dispatcher, EnvHttpProxyAgent } from "undici";
+import { type Dispatcher, EnvHttpProxyAgent, fetch } from "undici";
+
+export { fetch };
 
 export interface DispatcherOptions {
   connections: number;

@@ -136,6 +136,6 @@ interface JobDetails {
 function toJob(from: FileOrigin, { name, file, folder, patient }: JobDetails): TransferJob {
   const { size, digest } = file;
   if (from.kind === "path") return { kind: "copy", path: from.path, name, folder, size, digest };
-  const { url, authorization, page, signed } = from;
-  return { kind: "fetch", url, authorization, page, signed, name, folder, size, digest, patient };
+  const { url, authorization, page, settings, signed } = from;
+  return { kind: "fetch", url, authorization, page, settings, signed, name, folder, size, digest, patient };
 }

@@ -6,14 +6,13 @@ import { usedBytes } from "../store/used-bytes.ts";
 import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
-import { createDispatcher } from "./dispatcher.ts";
+import { HttpClient } from "./http-client.ts";
 import { KnownContent } from "./known-content.ts";
 import type { ModelServer } from "./model-server.ts";
 import { bucketOpener } from "./s3/open-bucket.ts";
 import { hubMirrors } from "./sources/hub-mirrors.ts";
 import { ollamaOrigin } from "./sources/ollama.ts";
 import { openOllamaKey } from "./sources/ollama-key.ts";
-import { ollamaServer } from "./sources/ollama-server.ts";
 import { pathOrigin } from "./sources/path.ts";
 import { s3Origin } from "./sources/s3.ts";
 import type { SyncContext } from "./sync-context.ts";
@@ -23,16 +22,21 @@ import { Lanes } from "./transfer/lanes.ts";
 const API_RETRIES = 4;
 
 /** The Ollama server that keeps the models, where one does and not this volume. */
-export function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): ModelServer | undefined {
+export async function serverOf({ ollamaStore, engineUrls, stallTimeoutMs }: Config): Promise<ModelServer | undefined> {
   if (ollamaStore !== "server" || !engineUrls.ollama) return undefined;
+  const { ollamaServer } = await import("./sources/ollama-server.ts");
   return ollamaServer({ url: engineUrls.ollama, stallTimeoutMs });
 }
 
 /** Everything fetching works with, made from the configuration. Dispose of it when done. */
-export function openFetch(config: Config, log: Logger, signal?: AbortSignal): SyncContext & AsyncDisposable {
+export async function openFetch(
+  config: Config,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<SyncContext & AsyncDisposable> {
   const { stallTimeoutMs, maxConnections } = config;
-  const dispatcher = createDispatcher({ connections: 8, stallTimeoutMs });
-  const openBucket = bucketOpener(config.s3, dispatcher);
+  const client = new HttpClient({ connections: 8, stallTimeoutMs });
+  const openBucket = bucketOpener(config.s3, client);
   const lanes = new Lanes({
     connections: maxConnections,
     stallTimeoutMs,
@@ -55,9 +59,9 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
       s3: [s3Origin(openBucket)],
       path: [pathOrigin()],
     },
-    servers: { ollama: serverOf(config) },
+    servers: { ollama: await serverOf(config) },
     ask: {
-      dispatcher,
+      client,
       retries: API_RETRIES,
       onRetry: (error, delayMs) => log.warn(`${error.message} Trying again in ${(delayMs / 1000).toFixed(1)} s`),
     },
@@ -71,7 +75,7 @@ export function openFetch(config: Config, log: Logger, signal?: AbortSignal): Sy
     }),
     signal,
     async [Symbol.asyncDispose]() {
-      await Promise.all([lanes.close(), dispatcher.destroy()]);
+      await Promise.all([lanes.close(), client[Symbol.asyncDispose]()]);
     },
   };
 }

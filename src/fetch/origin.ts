@@ -30,6 +30,8 @@ export type FileOrigin =
       renewable?: boolean;
       /** Page where access is asked for. */
       page: string;
+      /** The settings that say where it is asked for, for the words of errors; the hub's where they are left out. */
+      settings?: { endpoint: string; token: string | null };
       /** The URL itself grants access, for a time: a refusal asks for a new one. */
       signed: boolean;
     }

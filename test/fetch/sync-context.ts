@@ -1,7 +1,6 @@
-import type { Dispatcher } from "undici";
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
-import { createDispatcher } from "../../src/fetch/dispatcher.ts";
+import { HttpClient } from "../../src/fetch/http-client.ts";
 import { KnownContent } from "../../src/fetch/known-content.ts";
 import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
 import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
@@ -40,27 +39,27 @@ export interface SyncInput {
 
 /** Connections and transfer threads. */
 export interface Transfer extends AsyncDisposable {
-  dispatcher: Dispatcher;
+  client: HttpClient;
   lanes: Lanes;
 }
 
 export function openTransfer({ connections = 4, stallTimeoutMs = 10_000 }: SyncInput): Transfer {
-  const dispatcher = createDispatcher({ connections: 4, stallTimeoutMs });
+  const client = new HttpClient({ connections: 4, stallTimeoutMs });
   const lanes = new Lanes({ connections, stallTimeoutMs, userAgent: USER_AGENT, verify: true, bandwidth: null });
   return {
-    dispatcher,
+    client,
     lanes,
     async [Symbol.asyncDispose]() {
-      await Promise.all([lanes.close(), dispatcher.destroy()]);
+      await Promise.all([lanes.close(), client[Symbol.asyncDispose]()]);
     },
   };
 }
 
-export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, signal?: AbortSignal): SyncContext {
+export function syncContext(input: SyncInput, { client, lanes }: Transfer, signal?: AbortSignal): SyncContext {
   const { endpoint, volume } = input;
   const openBucket = bucketOpener(
     { endpoint: input.s3Endpoint ?? null, forcePathStyle: true, region: "us-east-1" },
-    dispatcher,
+    client,
   );
   const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`);
   return {
@@ -78,7 +77,7 @@ export function syncContext(input: SyncInput, { dispatcher, lanes }: Transfer, s
     servers: input.ollamaServer
       ? { ollama: ollamaServer({ url: input.ollamaServer, stallTimeoutMs: input.stallTimeoutMs ?? 10_000 }) }
       : {},
-    ask: { dispatcher, retries: input.retries ?? 4 },
+    ask: { client, retries: input.retries ?? 4 },
     lanes,
     openBucket,
     content: new KnownContent(),

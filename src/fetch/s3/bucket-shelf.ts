@@ -10,7 +10,14 @@ export function bucketShelf(place: BucketPlace, openBucket: OpenBucket): Shelf {
     async locate(path) {
       const key = keyOf(place, path);
       const url = await (await openBucket(place.bucket)).sign(key);
-      return { kind: "http", url, authorization: null, page: `s3://${place.bucket}/${key}`, signed: true };
+      return {
+        kind: "http",
+        url,
+        authorization: null,
+        page: `s3://${place.bucket}/${key}`,
+        settings: { endpoint: "S3_ENDPOINT", token: null },
+        signed: true,
+      };
     },
   };
 }

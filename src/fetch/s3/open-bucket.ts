@@ -1,14 +1,16 @@
-import type { Dispatcher } from "undici";
 import type { ObjectStore } from "../../object-store-settings.ts";
+import type { HttpClient } from "../http-client.ts";
 import type { Bucket } from "./bucket.ts";
 
 /** Opens a bucket by name. The SDK is large: it loads with the first one, and never where nothing is in a bucket. */
 export type OpenBucket = (name: string) => Promise<Bucket>;
 
-export function bucketOpener(store: ObjectStore, dispatcher: Dispatcher): OpenBucket {
+export function bucketOpener(store: ObjectStore, client: HttpClient): OpenBucket {
   let opening: Promise<(name: string) => Bucket> | null = null;
   return async (name) => {
-    opening ??= import("./bucket.ts").then(({ connectBuckets }) => connectBuckets(store, dispatcher));
+    opening ??= import("./bucket.ts").then(async ({ connectBuckets }) =>
+      connectBuckets(store, await client.dispatcher()),
+    );
     return (await opening)(name);
   };
 }

@@ -51,7 +51,15 @@ export function ollamaOrigin({ registry, key }: RegistryOptions): Origin {
       const model = about(location, options);
       const authorization = await tokens.authorization(model.url, file, () => model.manifest(model.name.tag));
       const url = blobUrl(model.url, file);
-      return { kind: "http", url, authorization, renewable: true, page: model.subject.page, signed: false };
+      return {
+        kind: "http",
+        url,
+        authorization,
+        renewable: true,
+        page: model.subject.page,
+        settings: model.subject.settings,
+        signed: false,
+      };
     },
   };
 }

@@ -59,8 +59,8 @@ export class FileTransfer {
     this.#job = job;
     this.#tools = tools;
     this.#signal = AbortSignal.any([tools.signal, this.#stop.signal]);
-    const { url, authorization, signed, name, page, size } = job;
-    this.#source = { url, authorization, signed, name, page, size, direct: null, etag: null };
+    const { url, authorization, signed, name, page, settings, size } = job;
+    this.#source = { url, authorization, signed, name, page, settings, size, direct: null, etag: null };
     try {
       this.#partial = PartialFile.open(job.folder, job.digest, job.size, { journaled: isJournaled(job) });
     } catch (error) {
@@ -157,7 +157,9 @@ export class FileTransfer {
   }
 
   #retryLater(claim: Claim, error: unknown): MusterError | null {
-    if (!(error instanceof MusterError) || !error.retryable) {
+    // Of a link that grants access by itself only who gave it has another.
+    const hasExpired = error instanceof MusterError && error.code === "REDIRECT_EXPIRED" && this.#job.signed;
+    if (!(error instanceof MusterError) || !error.retryable || hasExpired) {
       this.#fail(error);
       return null;
     }
@@ -226,7 +228,7 @@ export class FileTransfer {
   }
 
   async #verify(): Promise<void> {
-    const { digest, size, name } = this.#job;
+    const { digest, size, name, settings } = this.#job;
     try {
       const found = (await this.#digest?.finish(size)) ?? digest.hex;
       this.#signal.throwIfAborted();
@@ -236,7 +238,7 @@ export class FileTransfer {
           "DIGEST_MISMATCH",
           `${name} came with the wrong ${digest.algorithm} digest: expected ${digest.hex}, got ${found}. It was dropped.`,
           {
-            hint: "A mirror or proxy serves a broken copy: try another HF_ENDPOINT, then run `muster sync` again.",
+            hint: `A mirror or proxy serves a broken copy: try another ${settings?.endpoint ?? "HF_ENDPOINT"}, then run \`muster sync\` again.`,
           },
         );
       }

@@ -15,6 +15,7 @@ export type TransferJob =
       /** For error texts: what is fetched, and the page where access is asked for. */
       name: string;
       page: string;
+      settings?: { endpoint: string; token: string | null };
       /** The URL itself grants access: a refusal means that it has expired. */
       signed: boolean;
       /** There is no other place to turn to: worth many attempts. */

@@ -17,6 +17,7 @@ export interface RangeSource {
   signed: boolean;
   name: string;
   page: string;
+  settings?: { endpoint: string; token: string | null };
   size: number;
   direct: string | null;
   /** Of the direct URL's answers; a change in the middle means that other bytes are served. */
@@ -134,7 +135,8 @@ class RangeAnswer implements ResponseSink {
         hint: "A new link is asked for. If it stays so, check the clock of this machine and of the server.",
       });
     }
-    const subject = { name: source.name, page: source.page, tokenSent: source.authorization !== null };
+    const { name, page, settings, authorization } = source;
+    const subject = { name, page, settings, tokenSent: authorization !== null };
     const text = Buffer.concat(this.#text).toString();
     throw httpError({ status, url: this.#url.href, header, text }, subject);
   }
@@ -170,7 +172,7 @@ export function invalid(source: RangeSource, what: string): MusterError {
     "RESPONSE_INVALID",
     `${new URL(source.direct ?? source.url).host} answered for ${source.name} with ${what}.`,
     {
-      hint: "It is tried again; if it stays so, a proxy or mirror in between is at fault: try another HF_ENDPOINT.",
+      hint: `It is tried again; if it stays so, a proxy or mirror in between is at fault: try another ${source.settings?.endpoint ?? "HF_ENDPOINT"}.`,
     },
   );
 }

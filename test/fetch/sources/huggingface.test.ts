@@ -1,10 +1,9 @@
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Dispatcher } from "undici";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { MusterError } from "../../../src/errors.ts";
 import { type AskOptions, ask as askOnce } from "../../../src/fetch/ask.ts";
-import { createDispatcher } from "../../../src/fetch/dispatcher.ts";
+import { HttpClient } from "../../../src/fetch/http-client.ts";
 import { describeRepo, type HubEndpoint, resolveUrl, subjectOf } from "../../../src/fetch/sources/huggingface.ts";
 import { isSafePath } from "../../../src/fetch/sources/safe-path.ts";
 import { registerSecret } from "../../../src/redact.ts";
@@ -18,7 +17,7 @@ registerSecret(TOKEN);
 
 let hub: Hub;
 let commit: string;
-let dispatcher: Dispatcher;
+let client: HttpClient;
 beforeAll(async () => {
   hub = await startHub({
     pageSize: 4,
@@ -40,15 +39,15 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   hub.reset();
-  dispatcher = createDispatcher({ connections: 4, stallTimeoutMs: 5_000 });
+  client = new HttpClient({ connections: 4, stallTimeoutMs: 5_000 });
 });
-afterEach(() => dispatcher.destroy());
+afterEach(() => client[Symbol.asyncDispose]());
 afterAll(() => hub.close());
 
 const options = (change: Partial<HubEndpoint & AskOptions> = {}): HubEndpoint & AskOptions => ({
   endpoint: hub.url,
   token: null,
-  dispatcher,
+  client,
   retries: 3,
   ...change,
 });
@@ -219,10 +218,10 @@ describe("a hub in trouble", () => {
   });
 
   it("that goes silent is given up after the time allowed for silence", async () => {
-    const impatient = createDispatcher({ connections: 1, stallTimeoutMs: 100 });
-    onTestFinished(() => impatient.destroy());
+    const impatient = new HttpClient({ connections: 1, stallTimeoutMs: 100 });
+    onTestFinished(() => impatient[Symbol.asyncDispose]());
     Object.assign(hub.faults, { stallStart: true });
-    const error = await failure(ask("acme/odd", "main", { dispatcher: impatient, retries: 0 }));
+    const error = await failure(ask("acme/odd", "main", { client: impatient, retries: 0 }));
     expect(error).toMatchObject({ code: "STALLED", hint: expect.stringContaining("STALL_TIMEOUT") });
   });
 

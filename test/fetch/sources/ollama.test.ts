@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Agent } from "undici";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { HttpClient } from "../../../src/fetch/http-client.ts";
 import { ollamaOrigin } from "../../../src/fetch/sources/ollama.ts";
 import type { StoredModel } from "../../../src/model.ts";
 import { type OllamaRegistry, type RegistryFaults, startOllamaRegistry } from "../../fakes/ollama-registry.ts";
@@ -304,7 +304,11 @@ describe("several registries", () => {
 });
 
 it("tells what fitting needs, from the manifest and the beginning of the weights", async () => {
-  const context = { dispatcher: new Agent(), retries: 0, readStored: async () => null };
+  const context = {
+    client: new HttpClient({ connections: 1, stallTimeoutMs: 5_000 }),
+    retries: 0,
+    readStored: async () => null,
+  };
   const facts = await ollamaOrigin({ registry: registry.url, key: noKey }).describe(modelSpec("tiny").variant, context);
   expect(facts).toMatchObject({
     weights: { weightsBytes: layers.model.length, projectorBytes: layers.projector.length },

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
-import { createDispatcher } from "../../../src/fetch/dispatcher.ts";
+import { HttpClient } from "../../../src/fetch/http-client.ts";
 import { openTarget } from "../../../src/fetch/push/open-target.ts";
 import { pushModel } from "../../../src/fetch/push/push-model.ts";
 import { bucketOpener } from "../../../src/fetch/s3/open-bucket.ts";
@@ -276,15 +276,14 @@ describe.skipIf(S3_MISSING)("an object store", () => {
   });
 
   it("signs URLs that show no secret where they are told of", async () => {
-    const dispatcher = createDispatcher({ connections: 1, stallTimeoutMs: 1000 });
+    await using client = new HttpClient({ connections: 1, stallTimeoutMs: 1000 });
     vi.stubEnv("AWS_SESSION_TOKEN", "session/token+with=signs");
     onTestFinished(() => void vi.unstubAllEnvs());
-    const open = bucketOpener({ endpoint: s3.url, forcePathStyle: true, region: "us-east-1" }, dispatcher);
+    const open = bucketOpener({ endpoint: s3.url, forcePathStyle: true, region: "us-east-1" }, client);
     const url = await (await open(BUCKET)).sign("a b");
     expect(url).toMatch(/\/models\/a%20b\?.*X-Amz-Signature=[0-9a-f]{64}/);
     for (const name of ["Signature", "Credential", "Security-Token"])
       expect(redact(`GET ${url} failed`)).toContain(`X-Amz-${name}=[redacted]`);
     expect(redact(`token session/token+with=signs`)).not.toContain("session");
-    await dispatcher.destroy();
   });
 });
