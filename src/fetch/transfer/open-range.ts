@@ -32,18 +32,39 @@ export interface RangeWriter {
 
 /**
  * Asks for a range, checks that the answer is that range, and hands its bytes on. The token goes to the source's own
- * origin only. An origin behind a redirect that refuses (an expired signature) gives REDIRECT_EXPIRED and is resolved
- * anew by the next call. `ignored` when the server sends whole files only.
+ * origin only. A link that served other ranges and is refused now has expired: a new one is asked for. One that is new
+ * and refused gives REDIRECT_EXPIRED. `ignored` when the server sends whole files only.
  */
 export async function openRange(
   source: RangeSource,
   range: Range,
   writer: RangeWriter,
-  { pool, signal }: { pool: ConnectionPool; signal: AbortSignal },
+  tools: RangeTools,
+): Promise<"done" | "ignored"> {
+  const { direct } = source;
+  if (direct === null) return follow(source, range, writer, tools);
+  try {
+    return await follow(source, range, writer, { ...tools, from: direct });
+  } catch (error) {
+    if (!(error instanceof MusterError) || error.code !== "REDIRECT_EXPIRED" || direct === source.url) throw error;
+    return follow(source, range, writer, tools);
+  }
+}
+
+interface RangeTools {
+  pool: ConnectionPool;
+  signal: AbortSignal;
+}
+
+async function follow(
+  source: RangeSource,
+  range: Range,
+  writer: RangeWriter,
+  { pool, signal, from = source.url }: RangeTools & { from?: string },
 ): Promise<"done" | "ignored"> {
   const { origin } = new URL(source.url);
   const whole = range.start === 0 && range.end === source.size;
-  let url = new URL(source.direct ?? source.url);
+  let url = new URL(from);
   for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
     const atOrigin = url.origin === origin;
     const answer = new RangeAnswer(source, range, url, writer);

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { SLOT_BYTES } from "../../../src/fetch/transfer/slots.ts";
 import { type Faults, type Hub, startHub } from "../../fakes/hub/hub.ts";
 import { seededBytes } from "../../fakes/tiny-models.ts";
 import { temporaryFolder } from "../../store/temporary-folder.ts";
@@ -119,7 +120,9 @@ describe("a connection", () => {
       { stallBody: { afterBytes: MIB / 2, times: 2, path: BIG } },
       { stallTimeoutMs: 1_000 },
     );
-    expect([spent("stallBody"), extraBytes]).toEqual([true, 0]);
+    expect(spent("stallBody")).toBe(true);
+    // Others may bring the end of it meanwhile, beside what the stalled one had not noted.
+    expect(extraBytes).toBeLessThanOrEqual(2 * SLOT_BYTES);
     expect(notes.join()).toContain("STALL_TIMEOUT");
   });
 });

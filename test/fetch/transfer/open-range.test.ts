@@ -178,7 +178,7 @@ describe("a redirect", () => {
 });
 
 describe("a link", () => {
-  it("that has expired is asked for anew by the next call", async () => {
+  it("that has expired is asked for anew; a new one that is refused is told", async () => {
     let valid = 1;
     const cdn = await startServer((path, head) => (path === `/signed/${valid}` ? serve(path, head) : "403 Forbidden"));
     let given = 0;
@@ -186,9 +186,13 @@ describe("a link", () => {
     const source = sourceAt(hub);
     await fetchRange(source, middle);
     valid = 2;
-    await expect(fetchRange(source, middle)).rejects.toMatchObject({ code: "REDIRECT_EXPIRED" });
     expect((await fetchRange(source, middle)).outcome).toBe("done");
-    expect(hub.requests).toHaveLength(2);
+    expect([hub.requests.length, cdn.requests.length]).toEqual([2, 3]);
+    valid = 100;
+    await expect(fetchRange(source, middle)).rejects.toMatchObject({ code: "REDIRECT_EXPIRED" });
+    valid = 4;
+    expect((await fetchRange(source, middle)).outcome).toBe("done");
+    expect(hub.requests).toHaveLength(4);
   });
 
   it("that is itself signed expires in the same way; one that is not is refused for good", async () => {
