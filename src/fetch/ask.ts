@@ -1,8 +1,7 @@
-import type { Response } from "undici";
 import { MusterError } from "../errors.ts";
 import { retry } from "../retry.ts";
 import { VERSION } from "../system.ts";
-import type { HttpClient } from "./http-client.ts";
+import type { HttpClient, HttpReply } from "./http-client.ts";
 import { type HttpSubject, httpError, networkError } from "./http-errors.ts";
 
 /** Small questions to a source's API; bytes of models are fetched by the transfer engine. */
@@ -28,7 +27,7 @@ type Headers = Record<string, string>;
 
 /** The answer, read whole, asked for again while errors are of the passing kind. Throws MusterError. */
 export function ask(url: string, subject: HttpSubject, options: AskOptions, headers: Headers = {}): Promise<Answer> {
-  const read = async (response: Response) => ({ text: await response.text(), headers: [...response.headers] });
+  const read = async (reply: HttpReply) => ({ text: await textOf(reply), headers: reply.headers });
   return question(url, subject, options, headers, read);
 }
 
@@ -42,9 +41,9 @@ export function askStart(
 ): Promise<Buffer> {
   const range = { range: `bytes=0-${length - 1}` };
   return question(url, subject, options, { ...headers, ...range }, async ({ body }) => {
-    const chunks: Uint8Array[] = [];
+    const chunks: Buffer[] = [];
     let count = 0;
-    for await (const chunk of body ?? []) {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       count += chunk.length;
       // Of a server that sends whole files the rest is not waited for.
@@ -59,18 +58,19 @@ function question<T>(
   subject: HttpSubject,
   { client, retries, signal, onRetry, onChallenge }: AskOptions,
   headers: Headers,
-  read: (response: Response) => Promise<T>,
+  read: (reply: HttpReply) => Promise<T>,
 ): Promise<T> {
   const once = async () => {
     try {
-      const response = await client.fetch(url, { headers: { "user-agent": USER_AGENT, ...headers }, signal });
+      const reply = await client.get(url, { headers: { "user-agent": USER_AGENT, ...headers }, signal });
+      const { status, header } = reply;
       // Read here, so that an answer that breaks off is asked for again.
-      if (response.ok) return await read(response);
-      const text = await response.text();
-      if (new URL(response.url).origin !== new URL(url).origin && [400, 401, 403, 404, 410].includes(response.status))
-        throw linkRefused(response, subject);
-      if (response.status === 401) onChallenge?.(response.headers.get("www-authenticate") ?? "");
-      throw httpError({ status: response.status, url, header: (name) => response.headers.get(name), text }, subject);
+      if (status >= 200 && status < 300) return await read(reply);
+      const text = await textOf(reply);
+      if (reply.url.origin !== new URL(url).origin && [400, 401, 403, 404, 410].includes(status))
+        throw linkRefused(reply, subject);
+      if (status === 401) onChallenge?.(header("www-authenticate") ?? "");
+      throw httpError({ status, url, header, text }, subject);
     } catch (error) {
       throw networkError(error, url);
     }
@@ -78,9 +78,15 @@ function question<T>(
   return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, signal, onRetry });
 }
 
+async function textOf({ body }: HttpReply): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of body as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
+
 /** What a redirect led to grants access by itself, and for a time: asked again, the source gives another. */
-function linkRefused({ url, status }: Response, { name }: HttpSubject): MusterError {
-  return new MusterError("REDIRECT_EXPIRED", `${new URL(url).host} refuses the link to ${name} (${status}).`, {
+function linkRefused({ url, status }: HttpReply, { name }: HttpSubject): MusterError {
+  return new MusterError("REDIRECT_EXPIRED", `${url.host} refuses the link to ${name} (${status}).`, {
     hint: "A new link is asked for. If it stays so, check the clock of this machine and of the server.",
   });
 }

@@ -1,6 +1,4 @@
-import { type Dispatcher, EnvHttpProxyAgent, fetch } from "undici";
-
-export { fetch };
+import { type Dispatcher, EnvHttpProxyAgent } from "undici";
 
 export interface DispatcherOptions {
   connections: number;

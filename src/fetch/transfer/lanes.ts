@@ -94,9 +94,9 @@ export class Lanes {
     const lane = leastLoaded(job.kind === "fetch" ? fetchers : this.#lanes);
     // Where another thread has time, it digests what this one receives; with many files each thread does both.
     const digestWork = job.size * DIGEST_WORK;
-    const other = leastLoaded(this.#lanes);
     lane.load += job.size;
-    const digestLane = other.load + digestWork < lane.load + digestWork ? other : lane;
+    const idlest = leastLoaded(this.#lanes);
+    const digestLane = idlest.load < lane.load ? idlest : lane;
     digestLane.load += digestWork;
     const post = (message: ToLane) => lane.worker.postMessage(message);
     const cancel = () => post({ type: "cancel", id });
