@@ -1,5 +1,14 @@
 import type { Range } from "../../store/ranges.ts";
 
+interface Mark {
+  position: number;
+  at: number;
+}
+
+const MARK_MS = 200;
+/** A claim that takes longer than this, or brings nothing for so long, is worth helping. */
+const SLOW_MS = 1_000;
+
 /** A range that one connection is fetching. */
 export interface Claim {
   readonly start: number;
@@ -10,8 +19,13 @@ export interface Claim {
   /** Written up to here. */
   position: number;
   readonly startedAt: number;
-  /** When its first bytes were written. */
+  /** When its first bytes came. */
   begunAt: number | null;
+  /** When its last bytes came. */
+  lastAt: number;
+  /** Where it was a while ago: a connection that has just got going is faster than it was on average. */
+  before: Mark;
+  since: Mark;
   /** Attempts before this one that brought nothing. */
   readonly failures: number;
   /** Ends the request. */
@@ -28,19 +42,34 @@ export function createClaim(range: Range, failures: number, now: number): Claim 
     position: range.start,
     startedAt: now,
     begunAt: null,
+    lastAt: now,
+    before: { position: range.start, at: now },
+    since: { position: range.start, at: now },
     failures,
     controller: new AbortController(),
     isHedged: false,
   };
 }
 
-/** Bytes a millisecond since the first came; 0 before. */
-export function rateOf({ begunAt, start, position }: Claim, now: number): number {
-  return begunAt === null ? 0 : (position - start) / Math.max(1, now - begunAt);
+/** Bytes have been written up to there. */
+export function advance(claim: Claim, position: number, now: number): void {
+  claim.position = position;
+  if (now - claim.since.at < MARK_MS) return;
+  claim.before = claim.since;
+  claim.since = { position, at: now };
 }
 
-/** A claim that takes longer than this is worth helping. */
-const SLOW_MS = 1_000;
+/** Bytes a millisecond lately; 0 before the first came, and after a silence. */
+export function rateOf({ begunAt, lastAt, before, position }: Claim, now: number): number {
+  return begunAt === null || now - lastAt > SLOW_MS
+    ? 0
+    : (position - before.position) / Math.max(1, now - Math.max(begunAt, before.at));
+}
+
+/** Of claims on average; 0 without any. */
+export function meanRate(claims: readonly Claim[], now: number): number {
+  return claims.reduce((sum, claim) => sum + rateOf(claim, now), 0) / Math.max(1, claims.length);
+}
 
 /** When bytes came, by any connection of a file. */
 export interface Flow {

@@ -2,7 +2,7 @@ import { hasSystemCode, MusterError, toMusterError } from "../../errors.ts";
 import type { PartialFile } from "../../store/partial-file.ts";
 import { gaps, totalBytes } from "../../store/ranges.ts";
 import { networkError } from "../http-errors.ts";
-import type { Claim } from "./claim.ts";
+import { advance, type Claim } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import type { DigestFeed } from "./digest-feed.ts";
 import { delayFor, type SharedLimits } from "./limits.ts";
@@ -19,6 +19,8 @@ export interface RangeSink {
   partial: PartialFile;
   /** Null where nothing is digested. */
   digest: DigestFeed | null;
+  /** Bytes that came in, wanted or not. */
+  onReceived: (count: number) => void;
   /** Bytes of the file that the journal has now and had not before. */
   onNoted: (count: number) => void;
 }
@@ -69,6 +71,9 @@ class ClaimWriter implements RangeWriter {
 
   write(slot: Slot, bytes: Buffer): Promise<void> | null {
     const claim = this.#claim;
+    claim.lastAt = performance.now();
+    claim.begunAt ??= claim.lastAt;
+    this.#sink.onReceived(bytes.length);
     const reached = claim.position + this.#length;
     if (reached + bytes.length > claim.askedEnd) {
       // Of what a server sent that does not keep to the range nothing more is kept.
@@ -106,8 +111,7 @@ class ClaimWriter implements RangeWriter {
       const missing = gaps(partial.done, range);
       for (const gap of missing)
         partial.write(slot.bytes.subarray(from + gap.start - start, from + gap.end - start), gap.start);
-      this.#claim.position += length;
-      this.#claim.begunAt ??= performance.now();
+      advance(this.#claim, start + length, performance.now());
       const isNew = totalBytes(missing) === length;
       onNoted(partial.note(range));
       return isNew && digest ? digest.offer(slot, from, range) : null;

@@ -4,14 +4,14 @@ import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { type Claim, continueFlow, createClaim, type Flow, findSlowest, rateOf } from "./claim.ts";
+import { type Claim, continueFlow, createClaim, type Flow, findSlowest, meanRate } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
 import { fetchRange } from "./fetch-range.ts";
 import { isJournaled, type NoteLevel, type TransferJob } from "./job.ts";
 import type { SharedLimits } from "./limits.ts";
-import type { RangeSource } from "./open-range.ts";
+import { digestMismatch, type RangeSource } from "./open-range.ts";
 import { WaitingRanges } from "./waiting-ranges.ts";
 
 export type FetchJob = Extract<TransferJob, { kind: "fetch" }>;
@@ -22,6 +22,8 @@ export interface TransferTools {
   /** Null where nothing is to be digested. */
   openDigest: ((start: DigestStart) => Digester) | null;
   signal: AbortSignal;
+  /** Bytes that came in, wanted or not. */
+  onReceived: (count: number) => void;
   onBytes: (count: number) => void;
   onNote: (message: string, level?: NoteLevel) => void;
 }
@@ -83,6 +85,11 @@ export class FileTransfer {
     return this.#active.size;
   }
 
+  /** Some of them have brought nothing yet. */
+  get hasNewConnections(): boolean {
+    return [...this.#active].some(({ begunAt }) => begunAt === null);
+  }
+
   /** Its connections are held up by the digest, not by the link. */
   get isWaitingForDigest(): boolean {
     return this.#digest?.isPressed ?? false;
@@ -95,8 +102,7 @@ export class FileTransfer {
 
   /** Bytes a millisecond of the connections that it has, each. */
   rate(now: number): number {
-    const rates = [...this.#active].map((claim) => rateOf(claim, now));
-    return rates.length > 0 ? rates.reduce((sum, rate) => sum + rate, 0) / rates.length : 0;
+    return meanRate([...this.#active], now);
   }
 
   /** The first missing range that may be tried now, and no more of it than `most` bytes. */
@@ -128,6 +134,7 @@ export class FileTransfer {
     const sink = {
       partial: this.#partial,
       digest: this.#digest,
+      onReceived: this.#tools.onReceived,
       onNoted: (count: number) => {
         this.#flow = continueFlow(this.#flow, performance.now());
         this.#tools.onBytes(count);
@@ -228,19 +235,13 @@ export class FileTransfer {
   }
 
   async #verify(): Promise<void> {
-    const { digest, size, name, settings } = this.#job;
+    const { digest, size } = this.#job;
     try {
       const found = (await this.#digest?.finish(size)) ?? digest.hex;
       this.#signal.throwIfAborted();
       if (found !== digest.hex) {
         this.#startOver();
-        throw new MusterError(
-          "DIGEST_MISMATCH",
-          `${name} came with the wrong ${digest.algorithm} digest: expected ${digest.hex}, got ${found}. It was dropped.`,
-          {
-            hint: `A mirror or proxy serves a broken copy: try another ${settings?.endpoint ?? "HF_ENDPOINT"}, then run \`muster sync\` again.`,
-          },
-        );
+        throw digestMismatch(this.#job, found);
       }
       // Many small ones are synced together by who asked for them.
       if (isJournaled(this.#job)) await this.#partial.sync();

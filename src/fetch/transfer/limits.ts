@@ -26,6 +26,10 @@ export function takePlace({ places }: SharedLimits): boolean {
   }
 }
 
+export function freePlaces({ places }: SharedLimits): number {
+  return Atomics.load(places, 0);
+}
+
 export function leavePlace({ places }: SharedLimits): void {
   Atomics.add(places, 0, 1);
 }

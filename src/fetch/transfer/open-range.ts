@@ -1,4 +1,5 @@
 import { MusterError } from "../../errors.ts";
+import type { Digest } from "../../model.ts";
 import type { Range } from "../../store/ranges.ts";
 import { httpError } from "../http-errors.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
@@ -186,6 +187,20 @@ function checkAnswer(source: RangeSource, range: Range, { status, header }: Resp
       return `Content-Range ${header("content-range")} instead of bytes ${range.start}-${range.end - 1}/${source.size}`;
   }
   return length === null || Number(length) === expected ? null : `${length} bytes instead of ${expected}`;
+}
+
+/** The file came whole, and is another. */
+export function digestMismatch(
+  { name, digest, settings }: Pick<RangeSource, "name" | "settings"> & { digest: Digest },
+  found: string,
+): MusterError {
+  return new MusterError(
+    "DIGEST_MISMATCH",
+    `${name} came with the wrong ${digest.algorithm} digest: expected ${digest.hex}, got ${found}. It was dropped.`,
+    {
+      hint: `A mirror or proxy serves a broken copy: try another ${settings?.endpoint ?? "HF_ENDPOINT"}, then run \`muster sync\` again.`,
+    },
+  );
 }
 
 export function invalid(source: RangeSource, what: string): MusterError {

@@ -1,7 +1,7 @@
 import type { Claim } from "./claim.ts";
 import { type FetchJob, FileTransfer, type TransferTools } from "./file-transfer.ts";
 import { Growth } from "./growth.ts";
-import { leavePlace, type SharedLimits, takePlace } from "./limits.ts";
+import { freePlaces, leavePlace, type SharedLimits, takePlace } from "./limits.ts";
 
 interface Queued {
   job: FetchJob;
@@ -10,13 +10,13 @@ interface Queued {
   reject: (error: unknown) => void;
 }
 
-const TICK_MS = 25;
+const TICK_MS = 12;
 /** Files open at once: enough to keep connections busy over small ones, few whatever a repository holds. */
 const MOST_FILES = 64;
 const LEAST_PIECE = 1 << 20;
-const FIRST_PIECE = 8 << 20;
+const FIRST_PIECE = 16 << 20;
 /** A piece takes about this long: requests are few, and a broken one costs little. On trial it is short. */
-const PIECE_MS = { usual: 4_000, trial: 200 };
+const PIECE_MS = { usual: 4_000, least: 1_000, trial: 200 };
 
 /** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
 export class Scheduler {
@@ -33,13 +33,10 @@ export class Scheduler {
   }
 
   /** Settles when the file is complete and verified in its partial. Throws MusterError. */
-  async fetch(job: FetchJob, tools: TransferTools): Promise<void> {
-    const onBytes = (count: number) => {
-      if (count > 0) this.#growth.count(count);
-      tools.onBytes(count);
-    };
+  async fetch(job: FetchJob, tools: Omit<TransferTools, "onReceived">): Promise<void> {
+    const onReceived = (count: number) => this.#growth.count(count);
     const transfer = await new Promise<FileTransfer>((resolve, reject) => {
-      const queued = { job, tools: { ...tools, onBytes }, resolve, reject };
+      const queued = { job, tools: { ...tools, onReceived }, resolve, reject };
       this.#queue.push(queued);
       // One that is cancelled does not wait for its turn to be told so.
       tools.signal.addEventListener("abort", () => this.#drop(queued), { once: true });
@@ -127,10 +124,14 @@ export class Scheduler {
   #pieceOf(file: FileTransfer, now: number): number {
     const rate = file.rate(now);
     const { onTrial, target } = this.#growth;
-    const wanted = rate > 0 ? Math.round(rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual)) : FIRST_PIECE;
-    // Shorter towards the end, so that all connections are done at about the same time.
-    const share = target === 1 ? file.unclaimed : Math.ceil(file.unclaimed / (2 * target));
-    return Math.max(LEAST_PIECE, Math.min(wanted, share));
+    const { unclaimed, connections } = file;
+    // All that begin together get the same share; what comes after is shorter towards the end.
+    const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
+    if (rate === 0) return Math.max(LEAST_PIECE, Math.min(FIRST_PIECE, Math.ceil(unclaimed / idle)));
+    const most = rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual);
+    // A request costs a round trip: not for less than a second's worth of bytes.
+    const share = Math.max(unclaimed / target, Math.min(rate * PIECE_MS.least, unclaimed / idle));
+    return Math.max(LEAST_PIECE, Math.round(Math.min(most, share)));
   }
 
   /** Looks again a few times a second while anything is under way: ranges become due, slow ones are taken over. */
@@ -139,7 +140,12 @@ export class Scheduler {
     if (isBusy && !this.#timer) {
       this.#timer = setInterval(() => {
         const hasMore = this.#connections >= this.#growth.target;
-        this.#growth.tick({ hasMore, waits: [...this.#files].some(({ isWaitingForDigest }) => isWaitingForDigest) });
+        const files = [...this.#files];
+        this.#growth.tick({
+          hasMore,
+          waits: files.some(({ isWaitingForDigest }) => isWaitingForDigest),
+          areNew: files.some(({ hasNewConnections }) => hasNewConnections),
+        });
         this.#fill();
       }, TICK_MS);
     } else if (!isBusy && this.#timer) {

@@ -42,7 +42,12 @@ function fetchFrom({ url }: FileServer, range: Range, { claim = createClaim(rang
   const onNoted = (count: number) => {
     noted += count;
   };
-  return fetchRange(source, claim, { partial, digest, onNoted }, { pool, limits: createLimits(0, null), signal });
+  return fetchRange(
+    source,
+    claim,
+    { partial, digest, onReceived: () => undefined, onNoted },
+    { pool, limits: createLimits(0, null), signal },
+  );
 }
 
 /** What the digest vouches for is what the disk has. */

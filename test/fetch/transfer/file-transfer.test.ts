@@ -187,13 +187,13 @@ describe("a connection that is slower than it has to be", () => {
       // The second is at work for as long as the first is waited for, and longer.
       for (let at = range.start; at < range.end && !req.destroyed; at += 16_000) {
         res.write(small.subarray(at, Math.min(range.end, at + 16_000)));
-        await later(60);
+        await later(100);
       }
       res.end();
       return true;
     });
     const job = { size: small.length, digest: digestOf(small) };
-    await fetchFile(server, { stallTimeoutMs: 1_500, job });
+    await fetchFile(server, { stallTimeoutMs: 2_500, job });
     expect(readFileSync(partialPath(folder, job.digest)).equals(small)).toBe(true);
     expect(notes.join()).toContain("STALL_TIMEOUT");
     expect(server.ranges).toHaveLength(2);
