@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
@@ -49,7 +50,11 @@ export async function fetchFiles(work: FilesToFetch, context: SyncContext, progr
     if (local.signal.aborted) throw local.signal.reason;
     const targets = work.files.map((file) => work.store.blob(work.model, file));
     const small = work.files.filter((file) => !isJournaled(file)).map((file) => work.store.blob(work.model, file));
-    await syncFiles(small, targets);
+    await syncFiles(small, targets).catch(async (error: unknown) => {
+      // What the disk did not take must not be found under its name.
+      await Promise.all(small.map((path) => rm(path, { force: true })));
+      throw error;
+    });
   } finally {
     reservation.release();
   }

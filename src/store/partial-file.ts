@@ -30,7 +30,7 @@ const SYNC_BYTES = 64 << 20;
  */
 export class PartialFile {
   readonly path: string;
-  readonly fd: number;
+  #fd: number;
   readonly #journalPath: string;
   /** Null where none is kept. */
   #journal: number | null;
@@ -42,7 +42,7 @@ export class PartialFile {
 
   private constructor(path: string, fd: number, journalPath: string, journal: number | null, done: Range[]) {
     this.path = path;
-    this.fd = fd;
+    this.#fd = fd;
     this.#journalPath = journalPath;
     this.#journal = journal;
     this.#done = done;
@@ -70,19 +70,24 @@ export class PartialFile {
     }
   }
 
+  /** Another one after a restart. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   get done(): readonly Range[] {
     return this.#done;
   }
 
   write(bytes: Uint8Array, offset: number): void {
     for (let written = 0; written < bytes.length; ) {
-      written += writeSync(this.fd, bytes, written, bytes.length - written, offset + written);
+      written += writeSync(this.#fd, bytes, written, bytes.length - written, offset + written);
     }
     this.#unsynced += bytes.length;
     if (this.#unsynced < SYNC_BYTES || this.#syncing) return;
     this.#unsynced = 0;
     this.#syncing = new Promise((resolve) => {
-      fdatasync(this.fd, (error) => {
+      fdatasync(this.#fd, (error) => {
         // The system tells a failure once; `sync` has to know of it.
         if (error) this.#distrust();
         else this.#syncing = null;
@@ -109,8 +114,11 @@ export class PartialFile {
       this.#journal = journal;
     }
     this.#done = [];
-    ftruncateSync(this.fd, 0);
-    ftruncateSync(this.fd, size);
+    // Another file, not this one made empty: somebody who took over while this process was frozen may have committed it.
+    const fd = createFile(this.path);
+    ftruncateSync(fd, size);
+    closeSync(this.#fd);
+    this.#fd = fd;
   }
 
   /** Not synchronous: it may take long, and other files' sockets would be taken for stalled. */
@@ -118,7 +126,7 @@ export class PartialFile {
     const failure = await this.#syncing;
     if (failure) throw failure;
     try {
-      await promisify(fsync)(this.fd);
+      await promisify(fsync)(this.#fd);
     } catch (error) {
       this.#distrust();
       throw error;
@@ -131,7 +139,7 @@ export class PartialFile {
   }
 
   close(): void {
-    closeSync(this.fd);
+    closeSync(this.#fd);
     if (this.#journal !== null) closeSync(this.#journal);
   }
 }

@@ -183,6 +183,18 @@ it("begins anew where the data is shorter than its journal says", () => {
   expect(open(folder).done).toEqual([]);
 });
 
+it("leaves alone at a restart what another has committed meanwhile", async () => {
+  const folder = temporaryFolder();
+  const partial = open(folder);
+  partial.write(content, 0);
+  partial.note({ start: 0, end: content.length });
+  const target = join(folder, "blob");
+  await commitPartial(folder, digest, target);
+  partial.restart(digest, content.length);
+  partial.write(Buffer.alloc(100, "x"), 0);
+  expect(readFileSync(target).equals(content)).toBe(true);
+});
+
 it("forgets everything at a restart, and takes notes again", () => {
   const folder = temporaryFolder();
   const partial = open(folder);

@@ -71,6 +71,11 @@ export function meanRate(claims: readonly Claim[], now: number): number {
   return claims.reduce((sum, claim) => sum + rateOf(claim, now), 0) / Math.max(1, claims.length);
 }
 
+/** Those that began and have brought nothing for a while. */
+export function silent(claims: readonly Claim[], now: number): Claim[] {
+  return claims.filter(({ begunAt, lastAt }) => begunAt !== null && now - lastAt > SLOW_MS);
+}
+
 /** When bytes came, by any connection of a file. */
 export interface Flow {
   /** The first after a silence. */

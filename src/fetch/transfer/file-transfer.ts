@@ -4,7 +4,7 @@ import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { type Claim, continueFlow, createClaim, type Flow, findSlowest, meanRate } from "./claim.ts";
+import { type Claim, continueFlow, createClaim, type Flow, findSlowest, meanRate, silent } from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
@@ -112,10 +112,10 @@ export class FileTransfer {
   }
 
   /** Takes over part of the slowest range; all of it, beside its connection, where little is left. */
-  takeOver(now: number): Claim | null {
+  takeOver(now: number, { silentOnly }: { silentOnly: boolean }): Claim | null {
     // A server that is slow altogether gets no faster by being asked for more.
     if (this.#whole || this.#flow.last <= this.#lastTakeOverAt) return null;
-    const slowest = findSlowest([...this.#active], this.#flow, now);
+    const slowest = findSlowest(silentOnly ? silent([...this.#active], now) : [...this.#active], this.#flow, now);
     if (!slowest) return null;
     this.#lastTakeOverAt = now;
     const left = slowest.end - slowest.position;
@@ -213,8 +213,8 @@ export class FileTransfer {
 
   #startOver(): void {
     this.#tools.onBytes(-totalBytes(this.#partial.done));
-    this.#partial.restart(this.#job.digest, this.#job.size);
     this.#digest?.close();
+    this.#partial.restart(this.#job.digest, this.#job.size);
     this.#digest = this.#openDigest();
   }
 

@@ -47,10 +47,12 @@ export class Scheduler {
 
   /** Starts connections while there is work for them. */
   #fill(): void {
-    while (this.#connections < this.#growth.target) {
+    const { target } = this.#growth;
+    // One more than there should be may help those that have gone silent.
+    while (this.#connections <= target) {
       // The first needs no place: each thread has one connection of its own.
       const free = this.#connections === 0 || takePlace(this.#limits);
-      const work = free ? this.#next() : null;
+      const work = !free ? null : this.#connections < target ? this.#next() : this.#takeOver({ silentOnly: true });
       if (!work) {
         if (free && this.#connections > 0) leavePlace(this.#limits);
         break;
@@ -88,8 +90,13 @@ export class Scheduler {
       const claim = file?.claim(this.#pieceOf(file, now), now);
       if (file && claim) return { file, claim };
     }
-    for (const file of open) {
-      const claim = file.takeOver(now);
+    return this.#takeOver({ silentOnly: false });
+  }
+
+  #takeOver(which: { silentOnly: boolean }): { file: FileTransfer; claim: Claim } | null {
+    const now = performance.now();
+    for (const file of this.#files) {
+      const claim = file.takeOver(now, which);
       if (claim) return { file, claim };
     }
     return null;
