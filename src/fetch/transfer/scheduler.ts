@@ -14,7 +14,7 @@ const TICK_MS = 12;
 /** Files open at once: enough to keep connections busy over small ones, few whatever a repository holds. */
 const MOST_FILES = 64;
 const LEAST_PIECE = 1 << 20;
-const FIRST_PIECE = 16 << 20;
+const FIRST_PIECE = 8 << 20;
 /** A piece takes about this long: requests are few, and a broken one costs little. On trial it is short. */
 const PIECE_MS = { usual: 4_000, least: 1_000, trial: 200 };
 
