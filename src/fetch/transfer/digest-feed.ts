@@ -15,7 +15,10 @@ export interface Digester {
   close(): void;
 }
 
+/** Read at a time: other files of the digesting thread have their turn in between. */
 const READ_BYTES = 1 << 20;
+/** So far behind the digest catches up in a moment, and has the bytes from memory again then. */
+const WITHIN_REACH = 256 << 20;
 
 /**
  * Gives a file's bytes to its digester in order: straight from memory where they come in order, and from the page cache
@@ -27,6 +30,7 @@ export class DigestFeed {
   /** Handed over up to here. */
   #position = 0;
   #underWay = 0;
+  #hasPressed = false;
   #closed = false;
   readonly #waiters: { most: number; resolve: () => void }[] = [];
 
@@ -36,9 +40,11 @@ export class DigestFeed {
     this.#readOn();
   }
 
-  /** As much is under way as may be. */
-  get isPressed(): boolean {
-    return this.#underWay >= this.#digester.capacity / 2;
+  /** Whether a connection had to wait since this was last asked. */
+  takePressure(): boolean {
+    const pressed = this.#hasPressed;
+    this.#hasPressed = this.#waiters.length > 0;
+    return pressed;
   }
 
   /** Bytes just written and noted. Gives a promise where the digest is the slower half and should be waited for. */
@@ -56,8 +62,10 @@ export class DigestFeed {
       });
     }
     this.#readOn();
-    const { capacity } = this.#digester;
-    return inOrder && this.#underWay > capacity ? this.#fallTo(capacity / 2) : null;
+    const behind = end - this.#position + this.#underWay;
+    if (behind <= this.#digester.capacity || behind > WITHIN_REACH || end < this.#prefix) return null;
+    this.#hasPressed = true;
+    return this.#fallTo(this.#digester.capacity / 2);
   }
 
   /** Hex. The whole file has to be there. Rejects when the feed is closed meanwhile. */
@@ -76,9 +84,14 @@ export class DigestFeed {
     this.#digester.close();
   }
 
+  /** All bytes up to here have come. */
+  get #prefix(): number {
+    return contiguousPrefix(this.#partial.done);
+  }
+
   #readOn(): void {
     if (this.#closed) return;
-    const end = contiguousPrefix(this.#partial.done);
+    const end = this.#prefix;
     while (this.#position < end && this.#underWay < this.#digester.capacity) {
       const next = Math.min(end, this.#position + READ_BYTES);
       const length = next - this.#position;

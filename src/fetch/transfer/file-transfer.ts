@@ -32,6 +32,8 @@ export interface TransferTools {
 const RETRIES = { patient: 8, hasty: 2 };
 /** A rest that is smaller is not divided but fetched twice. */
 const LEAST_SHARE = 1 << 20;
+/** A shorter one is brought to its end by the connection that has it: a connection that is given up wastes what is on its way. */
+const LEAST_SHED = 8 << 20;
 /** Why a range is given up that another connection has brought. */
 const OUTRUN = Symbol("outrun");
 
@@ -90,9 +92,9 @@ export class FileTransfer {
     return [...this.#active].some(({ begunAt }) => begunAt === null);
   }
 
-  /** Its connections are held up by the digest, not by the link. */
-  get isWaitingForDigest(): boolean {
-    return this.#digest?.isPressed ?? false;
+  /** Whether its connections were held up by the digest, not by the link, since this was last asked. */
+  takePressure(): boolean {
+    return this.#digest?.takePressure() ?? false;
   }
 
   /** Bytes that nobody is fetching. */
@@ -126,6 +128,16 @@ export class FileTransfer {
     }
     slowest.end = slowest.position + Math.ceil(left / 2);
     return this.#begin({ start: slowest.end, end }, 0, now);
+  }
+
+  /** The claim that lies furthest back, where it is long: one connection less is enough. Gives false where there is none. */
+  shed(): boolean {
+    const last = [...this.#active].toSorted((a, b) => b.position - a.position)[0];
+    if (!last || this.#whole || last.end - last.position < LEAST_SHED) return false;
+    const rest = { start: last.position + LEAST_SHARE, end: last.end };
+    last.end = rest.start;
+    this.#waiting.add([rest], { failures: 0, notBefore: 0 });
+    return true;
   }
 
   /** Fetches the claim. Gives the failure for the caller to know of; it is dealt with. */

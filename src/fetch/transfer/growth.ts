@@ -1,4 +1,4 @@
-import { performance } from "node:perf_hooks";
+import { type EventLoopUtilization, type Performance, performance } from "node:perf_hooks";
 
 /** How long throughput is watched before and after a change. */
 const WINDOW_MS = 25;
@@ -9,7 +9,10 @@ const GAIN = 1.25;
 const PATIENCE_MS = 2_000;
 /** A thread that is busy for more than this share of its time gains nothing by more connections. */
 const BUSY = 0.85;
-const HOLD_MS = 3_000;
+/** No trial again for so long after one that brought nothing; longer each time. */
+const HOLD_MS = { least: 3_000, most: 60_000 };
+/** Nor after something else than the link held connections up. */
+const PRESSED_MS = 500;
 
 export interface TickState {
   /** There is work for more connections. */
@@ -19,6 +22,9 @@ export interface TickState {
   /** Some have brought nothing yet. */
   areNew: boolean;
 }
+
+/** The time, and how busy the thread was. */
+export type Clock = Pick<Performance, "now" | "eventLoopUtilization">;
 
 /**
  * How many connections a thread should have: as few as fill the link. One for as long as the thread itself is the
@@ -30,13 +36,18 @@ export class Growth {
   /** Before the last growth, while that is on trial. */
   #trial: { target: number; rate: number; since: number; settled: boolean } | null = null;
   #heldUntil = 0;
+  #holdMs = HOLD_MS.least;
   #bytes = 0;
   #hasBegun = false;
-  #windowStart = performance.now();
-  #utilization = performance.eventLoopUtilization();
+  readonly #clock: Clock;
+  #windowStart: number;
+  #utilization: EventLoopUtilization;
 
-  constructor(most: number) {
+  constructor(most: number, clock: Clock = performance) {
     this.#most = most;
+    this.#clock = clock;
+    this.#windowStart = clock.now();
+    this.#utilization = clock.eventLoopUtilization();
   }
 
   get target(): number {
@@ -56,37 +67,44 @@ export class Growth {
   shrink(): void {
     this.#trial = null;
     this.#target = Math.max(1, Math.floor(this.#target / 2));
-    this.#heldUntil = performance.now() + HOLD_MS;
+    this.#hold(HOLD_MS.least);
   }
 
-  /** Called every few milliseconds. */
-  tick({ hasMore, waits, areNew }: TickState): void {
-    const now = performance.now();
+  /** Called every few milliseconds. True when more connections have turned out to bring nothing more. */
+  tick({ hasMore, waits, areNew }: TickState): boolean {
+    const now = this.#clock.now();
     const elapsed = now - this.#windowStart;
-    if (elapsed < WINDOW_MS) return;
+    if (waits) this.#hold(PRESSED_MS);
+    if (elapsed < WINDOW_MS) return false;
     const rate = this.#bytes / elapsed;
     this.#hasBegun ||= this.#bytes > 0;
-    const busy = performance.eventLoopUtilization(this.#utilization).utilization;
+    const busy = this.#clock.eventLoopUtilization(this.#utilization).utilization;
     this.#bytes = 0;
     this.#windowStart = now;
-    this.#utilization = performance.eventLoopUtilization();
+    this.#utilization = this.#clock.eventLoopUtilization();
     if (this.#trial) {
       // What connections bring that are being made says nothing.
-      if (areNew && this.#hasBegun && now - this.#trial.since < PATIENCE_MS) return;
+      if (areNew && this.#hasBegun && now - this.#trial.since < PATIENCE_MS) return false;
       if (!this.#trial.settled && this.#hasBegun) {
         this.#trial.settled = true;
-        return;
+        return false;
       }
       const { target, rate: before } = this.#trial;
       this.#trial = null;
       if (this.#hasBegun && rate < before * GAIN) {
         this.#target = target;
-        this.#heldUntil = now + HOLD_MS;
-        return;
+        this.#hold(this.#holdMs);
+        this.#holdMs = Math.min(2 * this.#holdMs, HOLD_MS.most);
+        return true;
       }
     }
-    if (!hasMore || waits || busy > BUSY || now < this.#heldUntil || this.#target >= this.#most) return;
+    if (!hasMore || busy > BUSY || now < this.#heldUntil || this.#target >= this.#most) return false;
     this.#trial = { target: this.#target, rate, since: now, settled: false };
     this.#target = Math.min(this.#most, this.#target * FACTOR);
+    return false;
+  }
+
+  #hold(ms: number): void {
+    this.#heldUntil = Math.max(this.#heldUntil, this.#clock.now() + ms);
   }
 }

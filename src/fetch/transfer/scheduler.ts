@@ -73,6 +73,14 @@ export class Scheduler {
     this.#fill();
   }
 
+  /** Ends connections that turned out to bring nothing more. */
+  #shed(): void {
+    const files = [...this.#files].toSorted((a, b) => b.connections - a.connections);
+    for (let surplus = this.#connections - this.#growth.target; surplus > 0; surplus -= 1) {
+      if (!files.some((file) => file.shed())) return;
+    }
+  }
+
   #mayGoOn(): boolean {
     return this.#connections <= this.#growth.target;
   }
@@ -148,11 +156,13 @@ export class Scheduler {
       this.#timer = setInterval(() => {
         const hasMore = this.#connections >= this.#growth.target;
         const files = [...this.#files];
-        this.#growth.tick({
+        const pressed = files.filter((file) => file.takePressure());
+        const isBack = this.#growth.tick({
           hasMore,
-          waits: files.some(({ isWaitingForDigest }) => isWaitingForDigest),
+          waits: pressed.length > 0,
           areNew: files.some(({ hasNewConnections }) => hasNewConnections),
         });
+        if (isBack) this.#shed();
         this.#fill();
       }, TICK_MS);
     } else if (!isBusy && this.#timer) {
