@@ -71,6 +71,12 @@ export function meanRate(claims: readonly Claim[], now: number): number {
   return claims.reduce((sum, claim) => sum + rateOf(claim, now), 0) / Math.max(1, claims.length);
 }
 
+/** Milliseconds from asking to the first byte, on average of those that have begun; 0 without any. */
+export function meanLatency(claims: readonly Claim[]): number {
+  const waits = claims.flatMap(({ begunAt, startedAt }) => (begunAt === null ? [] : [begunAt - startedAt]));
+  return waits.reduce((sum, wait) => sum + wait, 0) / Math.max(1, waits.length);
+}
+
 /** Those that began and have brought nothing for a while. */
 export function silent(claims: readonly Claim[], now: number): Claim[] {
   return claims.filter(({ begunAt, lastAt }) => begunAt !== null && now - lastAt > SLOW_MS);

@@ -4,7 +4,16 @@ import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { type Claim, continueFlow, createClaim, type Flow, findSlowest, meanRate, silent } from "./claim.ts";
+import {
+  type Claim,
+  continueFlow,
+  createClaim,
+  type Flow,
+  findSlowest,
+  meanLatency,
+  meanRate,
+  silent,
+} from "./claim.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
@@ -105,6 +114,11 @@ export class FileTransfer {
   /** Bytes a millisecond of the connections that it has, each. */
   rate(now: number): number {
     return meanRate([...this.#active], now);
+  }
+
+  /** Milliseconds that its connections waited for their first byte, on average. */
+  get latency(): number {
+    return meanLatency([...this.#active]);
   }
 
   /** The first missing range that may be tried now, and no more of it than `most` bytes. */

@@ -16,7 +16,8 @@ const MOST_FILES = 64;
 const LEAST_PIECE = 1 << 20;
 const FIRST_PIECE = 8 << 20;
 /** A piece takes about this long: requests are few, and a broken one costs little. On trial it is short. */
-const PIECE_MS = { usual: 4_000, least: 1_000, trial: 200 };
+const PIECE_MS = { usual: 4_000, least: 250, trial: 200 };
+const ROUND_TRIPS = 4;
 
 /** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
 export class Scheduler {
@@ -144,8 +145,9 @@ export class Scheduler {
     const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
     if (rate === 0) return Math.max(LEAST_PIECE, Math.min(FIRST_PIECE, Math.ceil(unclaimed / idle)));
     const most = rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual);
-    // A request costs a round trip: not for less than a second's worth of bytes.
-    const share = Math.max(unclaimed / target, Math.min(rate * PIECE_MS.least, unclaimed / idle));
+    // A request costs a round trip: not for the bytes of a few.
+    const least = rate * Math.max(PIECE_MS.least, ROUND_TRIPS * file.latency);
+    const share = Math.max(unclaimed / target, Math.min(least, unclaimed / idle));
     return Math.max(LEAST_PIECE, Math.round(Math.min(most, share)));
   }
 

@@ -109,6 +109,25 @@ describe("an answer", () => {
     await expectNothingLeft(server);
   });
 
+  it("serves for the next request, however much of the body comes with its end", async () => {
+    const body = randomBytes((2 << 20) - (64 << 10));
+    const server = await startRawServer(async ({ request, send }) => {
+      for (;;) {
+        await request();
+        await send(Buffer.concat([Buffer.from(head("206 Partial Content", `Content-Length: ${body.length}`)), body]));
+      }
+    });
+    const connection = await open(server);
+    for (let nth = 0; nth < 20; nth += 1) {
+      const sink = new Collector();
+      await connection.get(server.url, {}, sink, never);
+      expect([sink.body.equals(body), connection.reusable]).toEqual([true, true]);
+    }
+    expect(server.sockets).toHaveLength(1);
+    connection.destroy();
+    await expectNothingLeft(server);
+  });
+
   it("of many slots comes whole", async () => {
     const body = randomBytes(5 * SLOT_BYTES + 77);
     const server = await startRawServer(async ({ request, send }) => {
