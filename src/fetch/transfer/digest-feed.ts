@@ -30,7 +30,8 @@ export class DigestFeed {
   /** Handed over up to here. */
   #position = 0;
   #underWay = 0;
-  #hasPressed = false;
+  #waitedMs = 0;
+  #waitsSince: number | null = null;
   #closed = false;
   readonly #waiters: { most: number; resolve: () => void }[] = [];
 
@@ -40,11 +41,9 @@ export class DigestFeed {
     this.#readOn();
   }
 
-  /** Whether a connection had to wait since this was last asked. */
-  takePressure(): boolean {
-    const pressed = this.#hasPressed;
-    this.#hasPressed = this.#waiters.length > 0;
-    return pressed;
+  /** Milliseconds that connections have waited so far, taken together where several did at once. */
+  get waitedMs(): number {
+    return this.#waitedMs + (this.#waitsSince === null ? 0 : performance.now() - this.#waitsSince);
   }
 
   /** Bytes just written and noted. Gives a promise where the digest is the slower half and should be waited for. */
@@ -64,7 +63,7 @@ export class DigestFeed {
     this.#readOn();
     const behind = end - this.#position + this.#underWay;
     if (behind <= this.#digester.capacity || behind > WITHIN_REACH || end < this.#prefix) return null;
-    this.#hasPressed = true;
+    this.#waitsSince ??= performance.now();
     return this.#fallTo(this.#digester.capacity / 2);
   }
 
@@ -115,5 +114,8 @@ export class DigestFeed {
       this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
       waiter.resolve();
     }
+    if (this.#waiters.length > 0 || this.#waitsSince === null) return;
+    this.#waitedMs = this.waitedMs;
+    this.#waitsSince = null;
   }
 }

@@ -101,9 +101,9 @@ export class FileTransfer {
     return [...this.#active].some(({ begunAt }) => begunAt === null);
   }
 
-  /** Whether its connections were held up by the digest, not by the link, since this was last asked. */
-  takePressure(): boolean {
-    return this.#digest?.takePressure() ?? false;
+  /** Milliseconds so far in which its connections were held up by the digest, not by the link. */
+  get waitedMs(): number {
+    return this.#digest?.waitedMs ?? 0;
   }
 
   /** Bytes that nobody is fetching. */

@@ -11,14 +11,14 @@ const PATIENCE_MS = 2_000;
 const BUSY = 0.85;
 /** No trial again for so long after one that brought nothing; longer each time. */
 const HOLD_MS = { least: 3_000, most: 60_000 };
-/** Nor after something else than the link held connections up. */
-const PRESSED_MS = 500;
+/** Nor shortly after something else than the link held connections up for more than this share of the time. */
+const HELD_UP = { share: 0.2, ms: 150 };
 
 export interface TickState {
   /** There is work for more connections. */
   hasMore: boolean;
-  /** Something else than the link holds them up. */
-  waits: boolean;
+  /** How long something else than the link has held them up so far. */
+  waitedMs: number;
   /** Some have brought nothing yet. */
   areNew: boolean;
 }
@@ -39,6 +39,7 @@ export class Growth {
   #holdMs = HOLD_MS.least;
   #bytes = 0;
   #hasBegun = false;
+  #waitedMs = 0;
   readonly #clock: Clock;
   #windowStart: number;
   #utilization: EventLoopUtilization;
@@ -71,11 +72,12 @@ export class Growth {
   }
 
   /** Called every few milliseconds. True when more connections have turned out to bring nothing more. */
-  tick({ hasMore, waits, areNew }: TickState): boolean {
+  tick({ hasMore, waitedMs, areNew }: TickState): boolean {
     const now = this.#clock.now();
     const elapsed = now - this.#windowStart;
-    if (waits) this.#hold(PRESSED_MS);
     if (elapsed < WINDOW_MS) return false;
+    if (waitedMs - this.#waitedMs > HELD_UP.share * elapsed) this.#hold(HELD_UP.ms);
+    this.#waitedMs = waitedMs;
     const rate = this.#bytes / elapsed;
     this.#hasBegun ||= this.#bytes > 0;
     const busy = this.#clock.eventLoopUtilization(this.#utilization).utilization;

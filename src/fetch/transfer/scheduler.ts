@@ -158,10 +158,9 @@ export class Scheduler {
       this.#timer = setInterval(() => {
         const hasMore = this.#connections >= this.#growth.target;
         const files = [...this.#files];
-        const pressed = files.filter((file) => file.takePressure());
         const isBack = this.#growth.tick({
           hasMore,
-          waits: pressed.length > 0,
+          waitedMs: files.reduce((sum, file) => sum + file.waitedMs, 0),
           areNew: files.some(({ hasNewConnections }) => hasNewConnections),
         });
         if (isBack) this.#shed();
