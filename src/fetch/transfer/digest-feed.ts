@@ -41,7 +41,7 @@ export class DigestFeed {
     this.#readOn();
   }
 
-  /** Milliseconds that connections have waited so far, taken together where several did at once. */
+  /** Milliseconds so far that a connection waited which the digest had everything from in order: the digest is slower. */
   get waitedMs(): number {
     return this.#waitedMs + (this.#waitsSince === null ? 0 : performance.now() - this.#waitsSince);
   }
@@ -63,7 +63,7 @@ export class DigestFeed {
     this.#readOn();
     const behind = end - this.#position + this.#underWay;
     if (behind <= this.#digester.capacity || behind > WITHIN_REACH || end < this.#prefix) return null;
-    this.#waitsSince ??= performance.now();
+    if (inOrder) this.#waitsSince ??= performance.now();
     return this.#fallTo(this.#digester.capacity / 2);
   }
 

@@ -15,9 +15,13 @@ const TICK_MS = 12;
 const MOST_FILES = 64;
 const LEAST_PIECE = 1 << 20;
 const FIRST_PIECE = 8 << 20;
-/** A piece takes about this long: requests are few, and a broken one costs little. On trial it is short. */
-const PIECE_MS = { usual: 4_000, least: 250, trial: 200 };
-const ROUND_TRIPS = 4;
+/**
+ * A piece takes about so long, and so many times as long as the server takes to answer: requests cost little then, and
+ * bytes come nearly in order, which the digest wants. Towards the end, and on trial, they are shorter.
+ */
+const USUAL = { ms: 1_000, latencies: 20 };
+const LEAST = { ms: 250, latencies: 4 };
+const TRIAL_MS = 200;
 
 /** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
 export class Scheduler {
@@ -144,10 +148,9 @@ export class Scheduler {
     // All that begin together get the same share; what comes after is shorter towards the end.
     const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
     if (rate === 0) return Math.max(LEAST_PIECE, Math.min(FIRST_PIECE, Math.ceil(unclaimed / idle)));
-    const most = rate * (onTrial ? PIECE_MS.trial : PIECE_MS.usual);
-    // A request costs a round trip: not for the bytes of a few.
-    const least = rate * Math.max(PIECE_MS.least, ROUND_TRIPS * file.latency);
-    const share = Math.max(unclaimed / target, Math.min(least, unclaimed / idle));
+    const lasting = ({ ms, latencies }: typeof USUAL) => rate * Math.max(ms, latencies * file.latency);
+    const most = onTrial ? rate * TRIAL_MS : lasting(USUAL);
+    const share = Math.max(unclaimed / target, Math.min(lasting(LEAST), unclaimed / idle));
     return Math.max(LEAST_PIECE, Math.round(Math.min(most, share)));
   }
 
