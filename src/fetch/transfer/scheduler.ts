@@ -13,14 +13,14 @@ interface Queued {
 const TICK_MS = 12;
 /** Files open at once: enough to keep connections busy over small ones, few whatever a repository holds. */
 const MOST_FILES = 64;
-const LEAST_PIECE = 1 << 20;
-const FIRST_PIECE = 8 << 20;
+/** Bytes of a piece: at the least, and while the link allows; it digests in a moment. */
+const PIECE = { least: 1 << 20, usual: 8 << 20 };
 /**
  * A piece takes about so long, and so many times as long as the server takes to answer: requests cost little then, and
- * bytes come nearly in order, which the digest wants. Towards the end, and on trial, they are shorter.
+ * bytes come nearly in order, which the digest wants. Towards the end, and on trial, pieces are shorter.
  */
-const USUAL = { ms: 1_000, latencies: 20 };
-const LEAST = { ms: 250, latencies: 4 };
+const LEAST_MS = 250;
+const LATENCIES = { usual: 20, least: 4 };
 const TRIAL_MS = 200;
 
 /** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
@@ -147,11 +147,11 @@ export class Scheduler {
     const { unclaimed, connections } = file;
     // All that begin together get the same share; what comes after is shorter towards the end.
     const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
-    if (rate === 0) return Math.max(LEAST_PIECE, Math.min(FIRST_PIECE, Math.ceil(unclaimed / idle)));
-    const lasting = ({ ms, latencies }: typeof USUAL) => rate * Math.max(ms, latencies * file.latency);
-    const most = onTrial ? rate * TRIAL_MS : lasting(USUAL);
-    const share = Math.max(unclaimed / target, Math.min(lasting(LEAST), unclaimed / idle));
-    return Math.max(LEAST_PIECE, Math.round(Math.min(most, share)));
+    if (rate === 0) return Math.max(PIECE.least, Math.min(PIECE.usual, Math.ceil(unclaimed / idle)));
+    const lasting = (latencies: number) => rate * Math.max(LEAST_MS, latencies * file.latency);
+    const most = onTrial ? rate * TRIAL_MS : Math.max(PIECE.usual, lasting(LATENCIES.usual));
+    const share = Math.max(unclaimed / target, Math.min(lasting(LATENCIES.least), unclaimed / idle));
+    return Math.max(PIECE.least, Math.round(Math.min(most, share)));
   }
 
   /** Looks again a few times a second while anything is under way: ranges become due, slow ones are taken over. */
