@@ -53,7 +53,7 @@ type FromDigester =
   | { type: "failed"; id: number; error: unknown };
 
 /** Bytes on their way to another thread: enough to keep it busy, little enough to stay in the cache. */
-const CAPACITY = 6 << 20;
+const CAPACITY = 4 << 20;
 
 /** Digests for another thread that shares its memory. */
 export function serveDigests(port: MessagePort): void {

@@ -54,12 +54,13 @@ export interface LaneData {
 }
 
 export type ToLane =
-  | { type: "start"; id: number; job: TransferJob /** Number of the lane that digests the file. */; digestLane: number }
+  /** `digestLane` is the number of the lane that digests the file. */
+  | { type: "start"; id: number; job: TransferJob; digestLane: number }
   | { type: "cancel"; id: number };
 
 export type FromLane =
-  /** Bytes that came in (negative when a file had to start over). */
+  /** `bytes` came in since the last message that told of any (negative when a file had to start over). */
   | { type: "progress"; id: number; bytes: number }
   | { type: "note"; id: number; message: string; level: NoteLevel }
-  | { type: "done"; id: number; matches: boolean }
-  | { type: "failed"; id: number; error: ErrorData };
+  | { type: "done"; id: number; matches: boolean; bytes: number }
+  | { type: "failed"; id: number; error: ErrorData; bytes: number };

@@ -39,24 +39,24 @@ async function run(start: Extract<ToLane, { type: "start" }>): Promise<void> {
   running.set(id, controller);
   let pending = 0;
   let timer: NodeJS.Timeout | null = null;
-  const flush = () => {
+  const takeBytes = () => {
     if (timer) clearTimeout(timer);
     timer = null;
-    if (pending !== 0) send({ type: "progress", id, bytes: pending });
+    const bytes = pending;
     pending = 0;
+    return bytes;
   };
   const onBytes = (count: number) => {
     pending += count;
-    timer ??= setTimeout(flush, PROGRESS_MS);
+    timer ??= setTimeout(() => send({ type: "progress", id, bytes: takeBytes() }), PROGRESS_MS);
   };
   const onNote = (message: string, level: NoteLevel = "warn") => send({ type: "note", id, message, level });
   try {
     const matches = await perform(start, { signal: controller.signal, onBytes, onNote });
-    flush();
-    send({ type: "done", id, matches });
+    // Of a small file this is the only message: one more for each of thousands would be felt.
+    send({ type: "done", id, matches, bytes: takeBytes() });
   } catch (error) {
-    flush();
-    send({ type: "failed", id, error: toMusterError(error).toJSON() });
+    send({ type: "failed", id, error: toMusterError(error).toJSON(), bytes: takeBytes() });
   } finally {
     running.delete(id);
   }

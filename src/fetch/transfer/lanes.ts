@@ -96,7 +96,7 @@ export class Lanes {
     const digestWork = job.size * DIGEST_WORK;
     lane.load += job.size;
     const idlest = leastLoaded(this.#lanes);
-    const digestLane = idlest.load < lane.load ? idlest : lane;
+    const digestLane = job.kind === "fetch" && idlest.load < lane.load ? idlest : lane;
     digestLane.load += digestWork;
     const post = (message: ToLane) => lane.worker.postMessage(message);
     const cancel = () => post({ type: "cancel", id });
@@ -175,10 +175,8 @@ function leastLoaded(lanes: readonly Lane[]): Lane {
 function receive(lane: Lane, message: FromLane): void {
   const pending = lane.jobs.get(message.id);
   if (!pending) return;
+  if (message.type !== "note" && message.bytes !== 0) pending.callbacks.onBytes?.(message.bytes);
   switch (message.type) {
-    case "progress":
-      pending.callbacks.onBytes?.(message.bytes);
-      break;
     case "note":
       pending.callbacks.onNote?.(message.message, message.level);
       break;
