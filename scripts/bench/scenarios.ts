@@ -71,7 +71,8 @@ export function allScenarios(mib: number): Scenario[] {
     {
       name: "small-files",
       title: `${small.files.length} × 64 KiB`,
-      about: "curl is `curl -Z --parallel-max 8` with a list of addresses.",
+      about:
+        "curl is `curl -Z --parallel-max 8` with a list of addresses. Each run has a new folder; nothing is deleted between runs.",
       set: small,
       port: "plain",
       tools: [curl, python, muster],

@@ -55,8 +55,7 @@ export interface LaneData {
 
 export type ToLane =
   /** `digestLane` is the number of the lane that digests the file. */
-  | { type: "start"; id: number; job: TransferJob; digestLane: number }
-  | { type: "cancel"; id: number };
+  { type: "start"; id: number; job: TransferJob; digestLane: number } | { type: "cancel"; id: number };
 
 export type FromLane =
   /** `bytes` came in since the last message that told of any (negative when a file had to start over). */
