@@ -81,7 +81,8 @@ async function runTool(tool: Tool, { scenario, bench, set, route, fresh }: ToolR
   if (fresh) await settle(place, folder);
   const authority = scenario.port === "tls" ? nginxOptions.certificates.authority : null;
   const task: Task = { set, endpoint: route.endpoint, folder, scratch, authority };
-  const figures = await measure(place, await tool.command(task), route.prefix);
+  const { argv, env } = await tool.command(task);
+  const figures = await measure(place, { argv, env: { ...env, ...scenario.env } }, route.prefix);
   const bytes = tool.fetches ? await bytesIn(folder) : set.bytes;
   if (bytes < set.bytes) throw new Error(`${tool.name} left ${bytes} of ${set.bytes} bytes in ${folder}`);
   return figures;

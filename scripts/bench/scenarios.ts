@@ -19,12 +19,16 @@ export interface Scenario {
   link?: Link;
   /** Everything is there already; the files of the first, unmeasured run stay. */
   warm?: boolean;
+  /** For every tool. */
+  env?: Record<string, string>;
   tools: Tool[];
 }
 
 export const SCENARIOS = [
   "one-file",
   "many-files",
+  "slow-hash",
+  "slow-hashes",
   "small-files",
   "capped",
   "long",
@@ -35,6 +39,12 @@ export const SCENARIOS = [
 ] as const;
 export type ScenarioName = (typeof SCENARIOS)[number];
 
+/** Bit 29 of the processor's extended features (CPUID leaf 7, EBX), as OPENSSL_ia32cap(3) hides it from OpenSSL, Node's as well. */
+const NO_SHA = {
+  env: { OPENSSL_ia32cap: ":~0x20000000" },
+  about:
+    "As above on a processor without SHA extensions, like many of servers: OpenSSL, that of Node too, is told not to use them.",
+};
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 
@@ -67,6 +77,24 @@ export function allScenarios(mib: number): Scenario[] {
       set: many,
       port: "plain",
       tools: [curl, curlThenOpenssl, python, hashFloor, muster],
+    },
+    {
+      name: "slow-hash",
+      title: `1 × ${inWords(mib)} without SHA extensions`,
+      about: `${NO_SHA.about} The hash is the slower half here: what counts is that it overlaps the transfer.`,
+      set: one,
+      port: "plain",
+      env: NO_SHA.env,
+      tools: [curlTeeOpenssl, curlThenOpenssl, python, hashFloor, muster],
+    },
+    {
+      name: "slow-hashes",
+      title: `8 × ${inWords(share(8))} without SHA extensions`,
+      about: NO_SHA.about,
+      set: many,
+      port: "plain",
+      env: NO_SHA.env,
+      tools: [curlThenOpenssl, python, hashFloor, muster],
     },
     {
       name: "small-files",
