@@ -138,8 +138,10 @@ async function presentFiles(
   const checks = files.map(async (file) => {
     const path = store.blob(model, file);
     if (!(await hasSize(path, file.size))) return null;
-    const job = { kind: "digest", path, size: file.size, digest: file.digest } as const;
-    return trusted || (await lanes.run(job, { signal })) ? file : null;
+    const { algorithm, hex } = file.digest;
+    const isRight =
+      trusted || (await lanes.run({ kind: "digest", path, size: file.size, algorithm }, { signal })) === hex;
+    return isRight ? file : null;
   });
   return new Set((await Promise.all(checks)).filter((file) => file !== null));
 }
