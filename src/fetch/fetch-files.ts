@@ -6,8 +6,9 @@ import { commitPartial } from "../store/partial-file.ts";
 import { syncFiles } from "../store/sync-files.ts";
 import { fetchStream } from "./fetch-stream.ts";
 import { shareContent } from "./known-content.ts";
+import type { ModelProgress } from "./model-progress.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
-import type { ModelProgress, SyncContext } from "./sync-context.ts";
+import type { SyncContext } from "./sync-context.ts";
 import { isJournaled, type TransferJob } from "./transfer/job.ts";
 import { tryOrigins } from "./try-origins.ts";
 
