@@ -1,15 +1,14 @@
-import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { z } from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { MusterError } from "./errors.ts";
 import { readMirrors } from "./mirrors.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
-import { registerSecret, showValue } from "./redact.ts";
+import { showValue } from "./redact.ts";
 import { settingMeta } from "./setting.ts";
-import { isUrl, token } from "./setting-values.ts";
+import { filePath, readable, readToken, secret, secretFile } from "./setting-files.ts";
+import { isUrl } from "./setting-values.ts";
 import { type LogLevel, type Settings, settings } from "./settings.ts";
 
 /** The repository or image root: the folder above `src/` or `dist/`. */
@@ -204,67 +203,13 @@ function ollamaStore({ OLLAMA_STORE, OLLAMA_URL }: Settings, problems: string[])
   return OLLAMA_STORE ?? "volume";
 }
 
-function filePath(name: string, given: string | undefined, problems: string[]): string | null {
-  if (!given) return null;
-  try {
-    return given.startsWith("file:") ? fileURLToPath(given) : resolve(given);
-  } catch {
-    problems.push(`${name} is ${showValue(given)}; allowed: a path or file:// URL of this machine.`);
-    return null;
-  }
-}
-
-function secret(value: string | undefined): string | null {
-  const trimmed = value?.trim();
-  if (!trimmed) return null;
-  registerSecret(trimmed);
-  return trimmed;
-}
-
 /** The coordinator's token as it is now: a token file is read again, so that rotating it needs no restart. */
 export function currentCoordinatorToken(
   config: Pick<Config, "coordinatorToken" | "coordinatorTokenFile">,
 ): string | null {
   const { coordinatorToken, coordinatorTokenFile } = config;
   // A file that is being replaced may be away, empty or half written for a moment.
-  return (coordinatorTokenFile ? usableToken(readIfThere(coordinatorTokenFile)) : null) ?? coordinatorToken;
-}
-
-/** The content of a secret file. A file that was named (not a default place) has to be readable and usable. */
-function secretFile(name: string | null, file: string | undefined, problems: string[]): string | null {
-  if (!file) return null;
-  const content = name ? readable(name, file, problems) : readIfThere(file);
-  if (content === null) return null;
-  const value = usableToken(content);
-  if (value === null && name)
-    problems.push(
-      `${name} names ${file}, which ${content.trim() ? "holds something unusable (not shown)" : "is empty"}; allowed: a file with one token.`,
-    );
-  return value;
-}
-
-function usableToken(content: string | null): string | null {
-  const value = secret(content ?? undefined);
-  return value !== null && token.safeParse(value).success ? value : null;
-}
-
-function readable(name: string, file: string, problems: string[]): string | null {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    problems.push(
-      `${name} is ${JSON.stringify(file)}, which cannot be read (${(error as NodeJS.ErrnoException).code}); allowed: a readable file.`,
-    );
-    return null;
-  }
-}
-
-function readIfThere(file: string): string | null {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return null;
-  }
+  return (coordinatorTokenFile ? readToken(coordinatorTokenFile) : null) ?? coordinatorToken;
 }
 
 function count(problems: number): string {

@@ -85,7 +85,7 @@ async function textOf({ body }: HttpReply): Promise<string> {
 }
 
 /** What a redirect led to grants access by itself, and for a time: asked again, the source gives another. */
-function linkRefused({ url, status }: HttpReply, { name }: HttpSubject): MusterError {
+export function linkRefused({ url, status }: Pick<HttpReply, "url" | "status">, { name }: HttpSubject): MusterError {
   return new MusterError("REDIRECT_EXPIRED", `${url.host} refuses the link to ${name} (${status}).`, {
     hint: "A new link is asked for. If it stays so, check the clock of this machine and of the server.",
   });

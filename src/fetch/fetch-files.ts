@@ -4,9 +4,11 @@ import type { FileSpec, Variant } from "../model.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
 import { commitPartial } from "../store/partial-file.ts";
 import { syncFiles } from "../store/sync-files.ts";
+import { fetchStream } from "./fetch-stream.ts";
 import { shareContent } from "./known-content.ts";
+import type { ModelProgress } from "./model-progress.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
-import type { ModelProgress, SyncContext } from "./sync-context.ts";
+import type { SyncContext } from "./sync-context.ts";
 import { isJournaled, type TransferJob } from "./transfer/job.ts";
 import { tryOrigins } from "./try-origins.ts";
 
@@ -92,7 +94,7 @@ async function fetchFile(
   const { signal } = context;
   const folder = store.ingest(variant.location);
   const origins = context.origins[variant.source];
-  const fetchFrom = async (origin: Origin, isLast: boolean) => {
+  const fetchLocated = async (origin: Origin, isLast: boolean): Promise<unknown> => {
     for (let attempt = 1; ; attempt += 1) {
       let hasMoved = false;
       const onBytes = (count: number) => {
@@ -112,6 +114,20 @@ async function fetchFile(
       }
     }
   };
+  const fetchFrom = async (origin: Origin, isLast: boolean) => {
+    try {
+      await fetchLocated(origin, isLast);
+    } catch (error) {
+      const failure = toMusterError(error);
+      if (!isBrokenWay(failure) || !origin.fallback) throw error;
+      const ask = { ...context.ask, signal };
+      const stream = await origin.fallback(variant, model.revision, file, ask).catch(() => null);
+      if (!stream) throw error;
+      progress.onNote(`${failure.message} Going on with ${stream.name}, which is slower`, "warn");
+      const name = `${variant.location}: ${file.path}`;
+      await fetchStream({ stream, name, file, folder }, context.lanes, { ...progress, signal });
+    }
+  };
   await tryOrigins(origins, fetchFrom, {
     signal,
     onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
@@ -128,6 +144,19 @@ function worthAnother(
     return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
   if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
   return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
+}
+
+/** The source has the file and lets us have it, but its bytes do not come, or come wrong. */
+function isBrokenWay({ code }: MusterError): boolean {
+  return [
+    "REDIRECT_EXPIRED",
+    "SERVER_ERROR",
+    "RESPONSE_INVALID",
+    "HOST_UNREACHABLE",
+    "TLS_FAILED",
+    "STALLED",
+    "DIGEST_MISMATCH",
+  ].includes(code);
 }
 
 interface JobDetails {

@@ -17,6 +17,8 @@ export interface HttpReply {
 export interface GetOptions {
   headers: Record<string, string>;
   signal?: AbortSignal;
+  /** False: a redirect is the answer. */
+  follow?: boolean;
 }
 
 const MAX_REDIRECTS = 5;
@@ -45,7 +47,7 @@ export class HttpClient implements AsyncDisposable {
   }
 
   /** Rejects with the system's error, STALLED, or the reason of the signal. */
-  async get(text: string, { headers, signal }: GetOptions): Promise<HttpReply> {
+  async get(text: string, { headers, signal, follow = true }: GetOptions): Promise<HttpReply> {
     const first = new URL(text);
     let url = first;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
@@ -53,7 +55,7 @@ export class HttpClient implements AsyncDisposable {
       const sent = url.origin === first.origin && authorization ? headers : others;
       const body = await this.#request(url, { headers: sent, signal });
       const { statusCode: status = 0, rawHeaders } = body;
-      const location = status >= 300 && status < 400 ? body.headers.location : undefined;
+      const location = follow && status >= 300 && status < 400 ? body.headers.location : undefined;
       if (location === undefined) return toReply(status, url, rawHeaders, body);
       body.resume();
       url = new URL(location, url);

@@ -57,7 +57,7 @@ export async function openFetch(
       huggingface: hubMirrors(config.mirrors, { token: config.hfToken, openBucket }),
       ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),
       s3: [s3Origin(openBucket)],
-      path: [pathOrigin()],
+      path: [pathOrigin(lanes)],
     },
     servers: { ollama: await serverOf(config) },
     ask: {

@@ -1,4 +1,5 @@
 import type { Architecture, FileSpec, Variant } from "../model.ts";
+import type { Range } from "../store/ranges.ts";
 import type { AskOptions } from "./ask.ts";
 
 /** What can be said of a model at a glance, for a plan. */
@@ -37,6 +38,14 @@ export type FileOrigin =
     }
   | { kind: "path"; path: string };
 
+/** A protocol that a library speaks, as a way to the bytes of one file. */
+export interface ByteStream {
+  /** For logs and errors. */
+  name: string;
+  /** The bytes of the range, in order. Throws MusterError, or the reason of the signal. */
+  read(range: Range, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
 export interface DescribeOptions extends AskOptions {
   /** The text of a file that the volume has already, so that it need not be asked for. */
   readStored(file: FileSpec): Promise<string | null>;
@@ -52,4 +61,6 @@ export interface Origin {
   survey?(variant: Variant, options: DescribeOptions): Promise<ModelSurvey>;
   /** Asked when the file is about to be fetched, and again when a signed URL is refused. */
   locate(variant: Variant, revision: string, file: FileSpec, options: AskOptions): Promise<FileOrigin>;
+  /** Another way to the file, asked for when that one is broken; null where there is none. Throws MusterError. */
+  fallback?(variant: Variant, revision: string, file: FileSpec, options: AskOptions): Promise<ByteStream | null>;
 }

@@ -1,8 +1,9 @@
 import { MusterError } from "../errors.ts";
 import type { ModelSpec, StoredModel, Variant } from "../model.ts";
 import { retry } from "../retry.ts";
+import type { ModelProgress } from "./model-progress.ts";
 import type { ModelServer } from "./model-server.ts";
-import type { ModelProgress, SyncContext } from "./sync-context.ts";
+import type { SyncContext } from "./sync-context.ts";
 
 /** Makes a model complete at its server. No lease: two that ask for the same model share the server's download. */
 export async function syncAtServer(

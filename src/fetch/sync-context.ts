@@ -4,8 +4,6 @@ import type { KnownContent } from "./known-content.ts";
 import type { OpenBucket } from "./s3/open-bucket.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
-export type { ModelProgress } from "./model-progress.ts";
-
 /** Everything that fetching models works with. */
 export interface SyncContext extends DescribeContext {
   volume: string;

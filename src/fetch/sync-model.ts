@@ -9,9 +9,11 @@ import { partialBytes } from "../store/partial-file.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chosenFiles, describe, offlineMissing } from "./describe.ts";
 import { fetchFiles } from "./fetch-files.ts";
+import { sizeOf } from "./file-sizes.ts";
 import { findContent, shareContent } from "./known-content.ts";
+import type { ModelProgress } from "./model-progress.ts";
 import { syncAtServer } from "./sync-at-server.ts";
-import type { ModelProgress, SyncContext } from "./sync-context.ts";
+import type { SyncContext } from "./sync-context.ts";
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
@@ -138,8 +140,10 @@ async function presentFiles(
   const checks = files.map(async (file) => {
     const path = store.blob(model, file);
     if (!(await hasSize(path, file.size))) return null;
-    const job = { kind: "digest", path, size: file.size, digest: file.digest } as const;
-    return trusted || (await lanes.run(job, { signal })) ? file : null;
+    const { algorithm, hex } = file.digest;
+    const isRight =
+      trusted || (await lanes.run({ kind: "digest", path, size: file.size, algorithm }, { signal })) === hex;
+    return isRight ? file : null;
   });
   return new Set((await Promise.all(checks)).filter((file) => file !== null));
 }
@@ -164,10 +168,6 @@ async function shareKnown(
 /** Files of the same content are one blob, fetched once. */
 function distinct(files: readonly FileSpec[]): FileSpec[] {
   return [...new Map(files.map((file) => [file.digest.hex, file])).values()];
-}
-
-function sizeOf(files: readonly FileSpec[]): number {
-  return files.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** True for errors after which another attempt of the same kind is worth making by itself. */

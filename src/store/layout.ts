@@ -58,22 +58,13 @@ export interface FolderLayout {
 export function createLayout(volume: string, hubCache: string, ollamaModels: string): Layout {
   const own = join(volume, ".muster");
   const folders = createFolderLayout(join(volume, "base-models"));
-  const repo = (id: string) => join(hubCache, `models--${id.replaceAll("/", "--")}`);
   return {
     manifests: join(own, "models"),
     manifest: (key) => join(own, "models", `${key}.json`),
     description: (key) => join(own, "descriptions", `${key}.json`),
     modelFolders: [hubCache, ollamaModels, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
-    hub: {
-      root: hubCache,
-      repo,
-      blob: (id, digest) => join(repo(id), "blobs", digest.hex),
-      snapshot: (id, commit) => join(repo(id), "snapshots", commit),
-      ref: (id, revision) => join(repo(id), "refs", revision),
-      ingest: (id) => join(repo(id), ".muster", "ingest"),
-      stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
-    },
+    hub: hubLayout(hubCache),
     ollama: {
       root: ollamaModels,
       file: (path) => join(ollamaModels, path),
@@ -82,6 +73,19 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
       lease: join(ollamaModels, ".muster", "lease"),
     },
     folders,
+  };
+}
+
+export function hubLayout(root: string): HubLayout {
+  const repo = (id: string) => join(root, `models--${id.replaceAll("/", "--")}`);
+  return {
+    root,
+    repo,
+    blob: (id, digest) => join(repo(id), "blobs", digest.hex),
+    snapshot: (id, commit) => join(repo(id), "snapshots", commit),
+    ref: (id, revision) => join(repo(id), "refs", revision),
+    ingest: (id) => join(repo(id), ".muster", "ingest"),
+    stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
   };
 }
 

@@ -2,12 +2,12 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { listFiles, modelInfo } from "@huggingface/hub";
+import { downloadFile, listFiles, modelInfo } from "@huggingface/hub";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Hub, startHub } from "./hub/hub.ts";
 
 const weights = randomBytes(300_000);
-const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const sha256 = (bytes: Uint8Array | ArrayBuffer) => createHash("sha256").update(new Uint8Array(bytes)).digest("hex");
 const files = {
   "config.json": '{"a":1}',
   "empty.txt": "",
@@ -15,6 +15,10 @@ const files = {
   "model.safetensors": weights,
   "onnx/model.onnx": "dummy",
 };
+
+interface TokenAnswer {
+  accessToken: string;
+}
 
 let hub: Hub;
 let commit: string;
@@ -156,6 +160,24 @@ describe("files", () => {
       [true, "hf_valid"],
       [false, undefined],
     ]);
+  });
+
+  it("serves @huggingface/hub through Xet, where a repository is there, whole and in ranges", async () => {
+    const big = randomBytes(3_000_001);
+    hub.addRepo({ id: "acme/xet", files: { "big.bin": big, "config.json": "{}" }, xet: true });
+    const found = await downloadFile({ repo: "acme/xet", path: "big.bin", hubUrl: hub.url });
+    expect(sha256(await found!.arrayBuffer())).toBe(sha256(big));
+    const part = await found!.slice(1_111_111, 2_222_222).arrayBuffer();
+    expect(sha256(part)).toBe(sha256(big.subarray(1_111_111, 2_222_222)));
+    expect(hub.bytesServed({ repo: "acme/xet" })).toBe(0);
+    const [entry] = await Array.fromAsync(listFiles({ repo: "acme/xet", hubUrl: hub.url }));
+    expect(entry).toMatchObject({ path: "big.bin", xetHash: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    const url = `${hub.cdnUrl}/xet/v2/reconstructions/${entry!.xetHash}`;
+    expect((await fetch(url)).status).toBe(401);
+    const { accessToken } = (await (await get(`/api/models/acme/xet/xet-read-token/main`)).json()) as TokenAnswer;
+    const beyond = { authorization: `Bearer ${accessToken}`, range: "bytes=3000001-4000000" };
+    expect((await fetch(url, { headers: beyond })).status).toBe(416);
+    expect((await get("/api/models/acme/tiny/xet-read-token/main")).status).toBe(404);
   });
 
   it("answers a range of an empty file with 200", async () => {

@@ -65,6 +65,28 @@ export interface OllamaRegistry extends AsyncDisposable {
   reset(): void;
 }
 
+interface StoredBlob {
+  digest: string;
+  size: number;
+}
+
+export const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
+
+/** A manifest as Ollama pushes it: layers by what is left of their media types. */
+export function manifestText(config: StoredBlob, layers: [type: string, blob: StoredBlob][]): string {
+  return JSON.stringify({
+    schemaVersion: 2,
+    mediaType: MANIFEST_TYPE,
+    config: { mediaType: "application/vnd.docker.container.image.v1+json", ...config },
+    layers: layers.map(([type, blob]) => ({ mediaType: `application/vnd.ollama.image.${type}`, ...blob })),
+  });
+}
+
+/** The config of a model. */
+export function configText(config: OllamaModel["config"] = {}): string {
+  return JSON.stringify({ model_format: "gguf", architecture: "amd64", os: "linux", ...config });
+}
+
 export async function startOllamaRegistry(): Promise<OllamaRegistry> {
   const manifests = new Map<string, string>();
   const blobs = new Map<string, Buffer>();
@@ -138,18 +160,10 @@ export async function startOllamaRegistry(): Promise<OllamaRegistry> {
     onRequest: null,
     bytesServed: () => served,
     addModel(name, { layers, config }) {
-      const text = JSON.stringify({
-        schemaVersion: 2,
-        mediaType: "application/vnd.docker.distribution.manifest.v2+json",
-        config: {
-          mediaType: "application/vnd.docker.container.image.v1+json",
-          ...store(JSON.stringify({ model_format: "gguf", architecture: "amd64", os: "linux", ...config })),
-        },
-        layers: Object.entries(layers).map(([type, content]) => ({
-          mediaType: `application/vnd.ollama.image.${type}`,
-          ...store(content),
-        })),
-      });
+      const text = manifestText(
+        store(configText(config)),
+        Object.entries(layers).map(([type, content]) => [type, store(content)]),
+      );
       manifests.set(name, text);
       store(text);
       return text;

@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { configText, MANIFEST_TYPE, manifestText } from "../fakes/ollama-registry.ts";
 import { seededBytes } from "../fakes/tiny-models.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
 import { modelSpec } from "./sync-context.ts";
@@ -51,20 +52,12 @@ async function push(registry: string, name: string, tag: string, layers: Record<
     expect((await fetch(url, { method: "PUT", body: new Uint8Array(content) })).status).toBe(201);
     return { digest, size: content.length };
   };
-  const blobs: object[] = [];
-  for (const [kind, content] of Object.entries(layers))
-    blobs.push({ mediaType: `application/vnd.ollama.image.${kind}`, ...(await upload(content)) });
-  const config = await upload(Buffer.from('{"model_format":"gguf","architecture":"amd64","os":"linux"}'));
-  const mediaType = "application/vnd.docker.distribution.manifest.v2+json";
-  const text = JSON.stringify({
-    schemaVersion: 2,
-    mediaType,
-    config: { mediaType: "application/vnd.docker.container.image.v1+json", ...config },
-    layers: blobs,
-  });
+  const blobs: Parameters<typeof manifestText>[1] = [];
+  for (const [type, content] of Object.entries(layers)) blobs.push([type, await upload(content)]);
+  const text = manifestText(await upload(Buffer.from(configText())), blobs);
   const put = await fetch(`${registry}/v2/${name}/manifests/${tag}`, {
     method: "PUT",
-    headers: { "content-type": mediaType },
+    headers: { "content-type": MANIFEST_TYPE },
     body: text,
   });
   expect([put.status, put.headers.get("docker-content-digest")]).toEqual([201, `sha256:${sha256(text)}`]);

@@ -72,7 +72,7 @@ export function syncContext(input: SyncInput, { client, lanes }: Transfer, signa
         ollamaOrigin({ registry, key: () => openOllamaKey(volume, async () => volume) }),
       ),
       s3: [s3Origin(openBucket)],
-      path: [pathOrigin()],
+      path: [pathOrigin(lanes)],
     },
     servers: input.ollamaServer
       ? { ollama: ollamaServer({ url: input.ollamaServer, stallTimeoutMs: input.stallTimeoutMs ?? 10_000 }) }

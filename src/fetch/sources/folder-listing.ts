@@ -67,11 +67,12 @@ export function folderError(error: unknown, folder: string): unknown {
       cause: error,
     });
   }
-  if (hasSystemCode(error, "EACCES", "EPERM")) {
-    return new MusterError("ACCESS_REFUSED", `${folder} may not be read by this user.`, {
-      hint: `Give user ${process.getuid?.() ?? "of this process"} the right to read it: \`chmod -R a+rX ${folder}\`.`,
-      cause: error,
-    });
-  }
-  return error;
+  return hasSystemCode(error, "EACCES", "EPERM") ? unreadable(folder, error) : error;
+}
+
+export function unreadable(place: string, cause?: unknown): MusterError {
+  return new MusterError("ACCESS_REFUSED", `${place} may not be read by this user.`, {
+    hint: `Give user ${process.getuid?.() ?? "of this process"} the right to read it: \`chmod -R a+rX ${place}\`.`,
+    cause,
+  });
 }

@@ -1,22 +1,15 @@
 import { posix } from "node:path";
-import { listFiles, modelInfo } from "@huggingface/hub";
 import { z } from "zod";
-import { MusterError } from "../../errors.ts";
 import type { Architecture, FileSpec } from "../../model.ts";
 import { type AskOptions, ask, askStart } from "../ask.ts";
 import type { HttpSubject } from "../http-errors.ts";
 import type { Origin } from "../origin.ts";
 import { readArchitecture } from "../read-architecture.ts";
 import { readGgufStart } from "../read-gguf.ts";
+import { authorization, type HubEndpoint, hubFetch, invalidAnswer, resolveUrl, subjectOf } from "./hub-api.ts";
 import { isSafePath } from "./safe-path.ts";
 
 /** Asks a Hugging Face hub (or what keeps its contract) about models. The library lists and describes; bytes are fetched by our own engine. */
-
-/** A hub, and the token that it alone is sent. */
-export interface HubEndpoint {
-  endpoint: string;
-  token: string | null;
-}
 
 export interface RepoDescription {
   /** 40 hex digits. */
@@ -48,6 +41,7 @@ export async function describeRepo(
   const pinned = commitId.safeParse(revision).success;
   const commit = pinned ? revision : await resolveRevision(repo, revision, hub, options);
   const fetch = hubFetch(hub, subject, options, z.array(z.unknown()));
+  const { listFiles } = await import("./hub-library.ts");
   const files = new Map<string, FileSpec>();
   for await (const entry of listFiles({ repo, recursive: true, revision: commit, hubUrl: hub.endpoint, fetch })) {
     const file = toFileSpec(entry, subject);
@@ -99,20 +93,16 @@ export function huggingFaceOrigin(hub: HubEndpoint): Origin {
         signed: false,
       };
     },
+    async fallback({ location }, revision, file, options) {
+      const { xetStream } = await import("./xet.ts");
+      return xetStream({ repo: location, commit: revision, file }, hub, options);
+    },
   };
-}
-
-/** Where a file of a commit is had: the library does not encode paths such as `a#b.txt`, so this is ours. */
-export function resolveUrl(endpoint: string, repo: string, commit: string, path: string): string {
-  return `${endpoint}/${repo}/resolve/${encodeURIComponent(commit)}/${path.split("/").map(encodeURIComponent).join("/")}`;
-}
-
-export function subjectOf(repo: string, hub: HubEndpoint): HttpSubject {
-  return { name: repo, page: `${hub.endpoint}/${repo}`, tokenSent: hub.token !== null };
 }
 
 async function resolveRevision(repo: string, revision: string, hub: HubEndpoint, options: AskOptions): Promise<string> {
   const fetch = hubFetch(hub, subjectOf(repo, hub), options, z.object({}));
+  const { modelInfo } = await import("./hub-library.ts");
   const info = await modelInfo({ name: repo, revision, hubUrl: hub.endpoint, additionalFields: ["sha"], fetch });
   const parsed = commitId.safeParse(info.sha);
   if (parsed.success) return parsed.data;
@@ -129,49 +119,4 @@ function toFileSpec(entry: unknown, subject: HttpSubject): FileSpec | null {
   if (lfs) return { path, size: lfs.size, digest: { algorithm: "sha256", hex: lfs.oid } };
   if (oid?.length !== 40) throw invalidAnswer(subject.page, `no digest for ${path}`);
   return { path, size, digest: { algorithm: "git-sha1", hex: oid } };
-}
-
-/** `fetch` for the library: token only to the hub's origin, retries, and errors in our own words. */
-function hubFetch(hub: HubEndpoint, subject: HttpSubject, options: AskOptions, json: z.ZodType): typeof fetch {
-  const request = async (input: string | URL | Request) => {
-    const url = onHub(String(input), hub.endpoint);
-    const { text, headers } = await ask(url, subject, options, authorization(hub));
-    if (!isJson(text, json)) throw invalidAnswer(url, `something else than it was asked for: ${text.slice(0, 80)}`);
-    const header = (name: string) => headers.find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1] ?? null;
-    // What the library reads of an answer. A Response of the platform would load all of its fetch.
-    return {
-      ok: true,
-      status: 200,
-      headers: { get: header },
-      text: async () => text,
-      json: async () => JSON.parse(text),
-    };
-  };
-  return request as unknown as typeof fetch;
-}
-
-function authorization({ token }: HubEndpoint): Record<string, string> {
-  return token ? { authorization: `Bearer ${token}` } : {};
-}
-
-function isJson(text: string, schema: z.ZodType): boolean {
-  try {
-    return schema.safeParse(JSON.parse(text)).success;
-  } catch {
-    return false;
-  }
-}
-
-/** Pages are followed on the hub's origin only: a link that names another host is asked of the hub itself. */
-function onHub(url: string, endpoint: string): string {
-  const target = new URL(url);
-  const hub = new URL(endpoint);
-  if (target.origin === hub.origin) return url;
-  return `${endpoint}${target.pathname}${target.search}`;
-}
-
-function invalidAnswer(where: string, what: string): MusterError {
-  return new MusterError("RESPONSE_INVALID", `${where} answered with ${what}.`, {
-    hint: "Check that HF_ENDPOINT is a hub and that no proxy answers in its place.",
-  });
 }

@@ -3,15 +3,18 @@ import { join } from "node:path";
 import { hasSystemCode, MusterError } from "../../errors.ts";
 import type { FileSpec, Variant } from "../../model.ts";
 import { parseFolder } from "../../place.ts";
-import { contentRevision, sha256OfFile } from "../hash-file.ts";
+import { mapSome } from "../map-some.ts";
 import type { Origin } from "../origin.ts";
 import { PUBLISHED_NAME } from "../published-model.ts";
 import { readArchitecture } from "../read-architecture.ts";
-import { readPublished, type Shelf } from "../shelf.ts";
+import type { Shelf } from "../shelf.ts";
+import type { Lanes } from "../transfer/lanes.ts";
 import { isChecksumFile, readChecksums } from "./checksum-file.ts";
-import { folderError, insideFolder, type ListedFile, listFolder } from "./folder-listing.ts";
-import { checkPin } from "./pin.ts";
-import { readConfig } from "./read-config.ts";
+import { describeFolder } from "./describe-folder.ts";
+import { folderError, insideFolder, type ListedFile, listFolder, unreadable } from "./folder-listing.ts";
+
+/** Files on their way through the threads. */
+const AT_ONCE = 8;
 
 /** A folder as a shelf of models. */
 export function folderShelf(folder: string): Shelf {
@@ -29,25 +32,15 @@ export function folderShelf(folder: string): Shelf {
   };
 }
 
-/** Folders of this machine (NFS, another volume) as the place that models with source "path" come from. */
-export function pathOrigin(): Origin {
+/** Folders of this machine (NFS, another volume) as the place that models with source "path" come from; threads digest them. */
+export function pathOrigin(lanes: Lanes): Origin {
   return {
     name: "the folder",
     async describe(variant, options) {
+      const { signal } = options;
       const folder = folderOf(variant);
-      const shelf = folderShelf(folder);
-      const published = await readPublished(shelf, "", options);
-      const files: FileSpec[] = published
-        ? published.files.map(({ path, size, sha256 }) => ({
-            path,
-            size,
-            digest: { algorithm: "sha256", hex: sha256 },
-          }))
-        : await digested(folder, await modelFiles(folder, options.signal), options.signal);
-      const revision = published?.revision ?? contentRevision(files);
-      checkPin(variant, { revision, name: published?.requestedRevision });
-      const text = await readConfig(files, options, () => shelf.read("config.json", options));
-      return { revision, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+      const list = async () => digested(folder, await modelFiles(folder, signal), { lanes, signal });
+      return describeFolder(variant, { shelf: folderShelf(folder), list }, options);
     },
     async survey(variant, options) {
       const folder = folderOf(variant);
@@ -73,14 +66,17 @@ async function modelFiles(folder: string, signal?: AbortSignal): Promise<ListedF
 }
 
 /** By the checksums that lie beside the files; what they do not name is read and hashed. */
-async function digested(folder: string, files: readonly ListedFile[], signal?: AbortSignal): Promise<FileSpec[]> {
+async function digested(
+  folder: string,
+  files: readonly ListedFile[],
+  { lanes, signal }: { lanes: Lanes; signal?: AbortSignal },
+): Promise<FileSpec[]> {
   const known = await readChecksums(folder);
-  const found: FileSpec[] = [];
-  for (const { path, size } of files) {
+  const algorithm = "sha256";
+  return mapSome(files, AT_ONCE, async ({ path, size }) => {
     const place = join(folder, path);
-    const hash = () => sha256OfFile(place, signal).catch((error: unknown) => Promise.reject(folderError(error, place)));
-    const hex = known.get(path) ?? (await hash());
-    found.push({ path, size, digest: { algorithm: "sha256", hex } });
-  }
-  return found;
+    const hex = known.get(path) ?? (await lanes.run({ kind: "digest", path: place, size, algorithm }, { signal }));
+    if (hex === null) throw unreadable(place);
+    return { path, size, digest: { algorithm, hex } };
+  });
 }

@@ -1,15 +1,11 @@
 import { MusterError } from "../../errors.ts";
 import type { FileSpec, Variant } from "../../model.ts";
 import { type BucketPlace, parseBucket } from "../../place.ts";
-import { contentRevision } from "../hash-file.ts";
 import { mapSome } from "../map-some.ts";
 import type { DescribeOptions, Origin } from "../origin.ts";
-import { readArchitecture } from "../read-architecture.ts";
 import { bucketShelf, keyOf } from "../s3/bucket-shelf.ts";
 import type { OpenBucket } from "../s3/open-bucket.ts";
-import { readPublished } from "../shelf.ts";
-import { checkPin } from "./pin.ts";
-import { readConfig } from "./read-config.ts";
+import { describeFolder } from "./describe-folder.ts";
 import { isSafePath } from "./safe-path.ts";
 
 /** A model has fewer files; a prefix with more is a whole bucket that somebody named by mistake. */
@@ -23,19 +19,8 @@ export function s3Origin(openBucket: OpenBucket): Origin {
   return {
     name: "the object store",
     async describe(variant, options) {
-      const shelf = shelfOf(variant);
-      const published = await readPublished(shelf, "", options);
-      const files: FileSpec[] = published
-        ? published.files.map(({ path, size, sha256 }) => ({
-            path,
-            size,
-            digest: { algorithm: "sha256", hex: sha256 },
-          }))
-        : await listed(bucketOf(variant), openBucket, options);
-      const revision = published?.revision ?? contentRevision(files);
-      checkPin(variant, { revision, name: published?.requestedRevision });
-      const text = await readConfig(files, options, () => shelf.read("config.json", options));
-      return { revision, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+      const list = () => listed(bucketOf(variant), openBucket, options);
+      return describeFolder(variant, { shelf: shelfOf(variant), list }, options);
     },
     locate: (variant, _revision, { path }, options) => shelfOf(variant).locate(path, options),
   };

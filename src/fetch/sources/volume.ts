@@ -4,7 +4,7 @@ import { MusterError } from "../../errors.ts";
 import type { FileSpec, Variant } from "../../model.ts";
 import { hasSize } from "../../store/has-size.ts";
 import { readRef } from "../../store/hub-cache.ts";
-import { createLayout, type HubLayout } from "../../store/layout.ts";
+import { createLayout, type HubLayout, hubLayout, type Layout } from "../../store/layout.ts";
 import { findComplete } from "../../store/manifest.ts";
 import { chooseFiles } from "../choose-files.ts";
 import type { ModelDescription, Origin } from "../origin.ts";
@@ -14,13 +14,12 @@ import { readConfig } from "./read-config.ts";
 
 /** Another volume of muster's, or a hub cache of any Hugging Face tool, as a place that models of a hub come from. */
 export function volumeOrigin(root: string): Origin {
-  const hubs = ["huggingface/hub", "hub", "."].map(
-    (path) => createLayout(root, join(root, path), join(root, "ollama")).hub,
-  );
+  const ownLayout = createLayout(root, join(root, "huggingface/hub"), join(root, "ollama"));
+  const hubs = [ownLayout.hub, hubLayout(join(root, "hub")), hubLayout(root)];
   return {
     name: root,
     async describe(variant, options) {
-      const { hub, revision, files } = (await recorded(root, variant)) ?? (await cached(hubs, variant, root));
+      const { hub, revision, files } = (await recorded(ownLayout, variant)) ?? (await cached(hubs, variant, root));
       const snapshot = folderShelf(hub.snapshot(variant.location, revision));
       const text = await readConfig(files, options, () => snapshot.read("config.json", options));
       return { revision, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
@@ -40,8 +39,7 @@ export function volumeOrigin(root: string): Origin {
 type Found = Pick<ModelDescription, "revision" | "files"> & { hub: HubLayout };
 
 /** A record says exactly which files the variant consists of. */
-async function recorded(root: string, variant: Variant): Promise<Found | null> {
-  const layout = createLayout(root, join(root, "huggingface", "hub"), join(root, "ollama"));
+async function recorded(layout: Layout, variant: Variant): Promise<Found | null> {
   const record = await findComplete(layout, variant);
   return record && { hub: layout.hub, revision: record.revision, files: record.files };
 }

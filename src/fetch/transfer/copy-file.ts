@@ -19,7 +19,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { MusterError } from "../../errors.ts";
 import { partialBytes, partialPath } from "../../store/partial-file.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import { digestMatches } from "./digest.ts";
+import { digestOfFile } from "./digest.ts";
 import type { TransferJob } from "./job.ts";
 
 type CopyJob = Extract<TransferJob, { kind: "copy" }>;
@@ -45,10 +45,11 @@ export async function copyFileChecked(
     rmSync(target, { force: true });
     if (reflink(job.path, target) || (isLinkable(source) && hardLink(job.path, target))) onBytes(job.size);
     else await copyBytes(job, target, { onBytes, signal });
-    if (!(await digestMatches({ path: target, size: job.size, digest: job.digest }, signal))) {
+    const { algorithm, hex } = job.digest;
+    if ((await digestOfFile({ path: target, size: job.size, algorithm }, signal)) !== hex) {
       rmSync(target, { force: true });
       onBytes(-job.size);
-      throw new MusterError("DIGEST_MISMATCH", `${job.path} is not ${job.name}: its ${job.digest.algorithm} differs.`, {
+      throw new MusterError("DIGEST_MISMATCH", `${job.path} is not ${job.name}: its ${algorithm} differs.`, {
         hint: "The copy there is damaged: take it away or copy it anew, then run `muster sync` again.",
       });
     }

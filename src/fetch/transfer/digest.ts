@@ -45,26 +45,26 @@ export class FileDigest {
   }
 }
 
-/** Whether the file's content has the digest; false also where it cannot be read: it is as good as not there. */
-export async function digestMatches(
-  { path, size, digest: expected }: { path: string; size: number; digest: Digest },
+/** The digest of the file's content, hex; null where it cannot be read: it is as good as not there. */
+export async function digestOfFile(
+  { path, size, algorithm }: { path: string; size: number; algorithm: Digest["algorithm"] },
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<string | null> {
   let fd: number;
   try {
     fd = openSync(path, "r");
   } catch {
-    return false;
+    return null;
   }
   try {
-    const digest = new FileDigest(fd, expected.algorithm, size);
+    const digest = new FileDigest(fd, algorithm, size);
     for (let end = 0; end < size; ) {
       end = Math.min(size, end + TURN_BYTES);
       digest.read(end);
       await nextTurn();
       signal.throwIfAborted();
     }
-    return digest.finish() === expected.hex;
+    return digest.finish();
   } finally {
     closeSync(fd);
   }

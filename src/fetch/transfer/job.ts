@@ -26,7 +26,7 @@ export type TransferJob =
       digest: Digest;
     }
   | { kind: "copy"; path: string; name: string; folder: string; size: number; digest: Digest }
-  | { kind: "digest"; path: string; size: number; digest: Digest };
+  | { kind: "digest"; path: string; size: number; algorithm: Digest["algorithm"] };
 
 /** Smaller files come in one go: they have no journal, and are not synced one by one. */
 export function isJournaled({ size }: { size: number }): boolean {
@@ -61,5 +61,6 @@ export type FromLane =
   /** `bytes` came in since the last message that told of any (negative when a file had to start over). */
   | { type: "progress"; id: number; bytes: number }
   | { type: "note"; id: number; message: string; level: NoteLevel }
-  | { type: "done"; id: number; matches: boolean; bytes: number }
+  /** `digest` is in hex, and null where a file to digest cannot be read. */
+  | { type: "done"; id: number; digest: string | null; bytes: number }
   | { type: "failed"; id: number; error: ErrorData; bytes: number };

@@ -3,7 +3,7 @@ import { toMusterError } from "../../errors.ts";
 import { registerSecret } from "../../redact.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { copyFileChecked } from "./copy-file.ts";
-import { digestMatches } from "./digest.ts";
+import { digestOfFile } from "./digest.ts";
 import { localDigester, RemoteDigests, serveDigests } from "./digesters.ts";
 import type { FromLane, LaneData, NoteLevel, ToLane } from "./job.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -52,9 +52,9 @@ async function run(start: Extract<ToLane, { type: "start" }>): Promise<void> {
   };
   const onNote = (message: string, level: NoteLevel = "warn") => send({ type: "note", id, message, level });
   try {
-    const matches = await perform(start, { signal: controller.signal, onBytes, onNote });
+    const digest = await perform(start, { signal: controller.signal, onBytes, onNote });
     // Of a small file this is the only message: one more for each of thousands would be felt.
-    send({ type: "done", id, matches, bytes: takeBytes() });
+    send({ type: "done", id, digest, bytes: takeBytes() });
   } catch (error) {
     send({ type: "failed", id, error: toMusterError(error).toJSON(), bytes: takeBytes() });
   } finally {
@@ -68,12 +68,15 @@ interface Observer {
   onNote: (message: string, level?: NoteLevel) => void;
 }
 
-async function perform({ job, digestLane }: Extract<ToLane, { type: "start" }>, observer: Observer): Promise<boolean> {
+async function perform(
+  { job, digestLane }: Extract<ToLane, { type: "start" }>,
+  observer: Observer,
+): Promise<string | null> {
   observer.signal.throwIfAborted();
-  if (job.kind === "digest") return digestMatches(job, observer.signal);
+  if (job.kind === "digest") return digestOfFile(job, observer.signal);
   if (job.kind === "copy") {
     await copyFileChecked(job, observer.onBytes, observer.signal);
-    return true;
+    return job.digest.hex;
   }
   // This thread makes errors of its own; they must not show the token either.
   if (job.authorization) registerSecret(job.authorization.replace(/^\w+ /, ""));
@@ -82,5 +85,5 @@ async function perform({ job, digestLane }: Extract<ToLane, { type: "start" }>, 
     ? (start: Parameters<typeof localDigester>[0]) => elsewhere?.open(start) ?? localDigester(start)
     : null;
   await scheduler.fetch(job, { pool, limits, openDigest, ...observer });
-  return true;
+  return job.digest.hex;
 }

@@ -18,7 +18,7 @@ export interface TransferCallbacks {
 interface Pending {
   job: TransferJob;
   callbacks: TransferCallbacks;
-  resolve: (matches: boolean) => void;
+  resolve: (digest: string | null) => void;
   reject: (error: MusterError) => void;
 }
 
@@ -49,11 +49,14 @@ export class Lanes {
     this.#options = options;
   }
 
-  /** Runs the job. Gives whether the digest matches (always true for a fetch, which fails otherwise). Throws MusterError. */
-  run(job: TransferJob, callbacks: TransferCallbacks): Promise<boolean> {
+  /**
+   * Runs the job. Gives the digest of the file, hex: that of the job where it names one, and null where a file to digest
+   * cannot be read. Throws MusterError.
+   */
+  run(job: TransferJob, callbacks: TransferCallbacks): Promise<string | null> {
     callbacks.signal?.throwIfAborted();
     const id = this.#nextId++;
-    return new Promise<boolean>((resolve, reject) => {
+    return new Promise<string | null>((resolve, reject) => {
       // Those of one turn are dealt out together, largest first.
       if (this.#waiting.length === 0) setImmediate(() => this.#dealOut());
       this.#waiting.push({ id, pending: { job, callbacks, resolve, reject } });
@@ -109,9 +112,9 @@ export class Lanes {
     lane.jobs.set(id, {
       job,
       callbacks,
-      resolve(matches) {
+      resolve(digest) {
         settle();
-        pending.resolve(matches);
+        pending.resolve(digest);
       },
       reject(error) {
         settle();
@@ -182,7 +185,7 @@ function receive(lane: Lane, message: FromLane): void {
       break;
     case "done":
       lane.jobs.delete(message.id);
-      pending.resolve(message.matches);
+      pending.resolve(message.digest);
       break;
     case "failed":
       lane.jobs.delete(message.id);

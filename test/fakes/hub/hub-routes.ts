@@ -3,6 +3,7 @@ import { type Exchange, type HubState, Refusal, sendJson, type TokenSpec } from 
 import { sendModelInfo, sendRefs } from "./model-info.ts";
 import { sendCached, sendRaw, sendResolved } from "./resolve.ts";
 import { sendPathsInfo, sendTree } from "./tree.ts";
+import { sendReadToken } from "./xet.ts";
 
 /** Every route of the Hub's own host. */
 export async function answerHub(exchange: Exchange): Promise<void> {
@@ -19,15 +20,21 @@ export async function answerHub(exchange: Exchange): Promise<void> {
 
 async function answerApi(exchange: Exchange, user: TokenSpec | undefined, segments: string[]): Promise<void> {
   const { hub, seen } = exchange;
-  const found = locate(hub, segments, [undefined, "revision", "tree", "paths-info", "refs"]);
+  const found = locate(hub, segments, [undefined, "revision", "tree", "paths-info", "refs", "xet-read-token"]);
   if (!found) throw new Refusal(404, "Sorry, we can't find the page you are looking for.");
   needMethod(exchange, ...(found.route === "paths-info" ? ["POST"] : ["GET", "HEAD"]));
   const repo = visibleRepo(hub, user, found.id);
   if (found.route === "refs") return sendRefs(exchange, repo);
   const { commit, path } = takeRevision(repo, found.route === undefined ? ["main"] : found.rest);
   seen.repo = found.id;
-  if (found.route === "tree") return sendTree(exchange, commit, path.replace(/\/$/, ""));
-  if (found.route === "paths-info") return sendPathsInfo(exchange, commit);
+  const { xet = false } = repo.spec;
+  if (found.route === "xet-read-token") {
+    passGate(user, repo);
+    if (xet) return sendReadToken(exchange);
+    throw new Refusal(404, "Sorry, we can't find the page you are looking for.");
+  }
+  if (found.route === "tree") return sendTree(exchange, commit, { folder: path.replace(/\/$/, ""), xet });
+  if (found.route === "paths-info") return sendPathsInfo(exchange, commit, xet);
   sendModelInfo(exchange, repo, commit);
 }
 

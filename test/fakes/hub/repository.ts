@@ -21,6 +21,8 @@ export interface RepoSpec {
   disabled?: boolean;
   /** Files larger than this are LFS whatever their name is; 10 MiB, as on the Hub. */
   lfsOver?: number;
+  /** LFS files are had through Xet as well. */
+  xet?: boolean;
   license?: string;
   pipelineTag?: string;
   libraryName?: string;
@@ -94,10 +96,10 @@ export class Repository {
     return found.length === 1 ? found[0] : undefined;
   }
 
-  /** The LFS object with this sha256, of whichever commit holds it. */
-  lfsObject(sha256: string): Entry | undefined {
+  /** The LFS object that it is, of whichever commit holds it. */
+  lfsObject(isIt: (lfs: { oid: string }) => boolean): Entry | undefined {
     for (const commit of this.#commits.values()) {
-      for (const entry of commit.files.values()) if (entry.lfs?.oid === sha256) return entry;
+      for (const entry of commit.files.values()) if (entry.lfs && isIt(entry.lfs)) return entry;
     }
     return undefined;
   }

@@ -2,6 +2,7 @@ import { type Exchange, sendText } from "./exchange.ts";
 import { takeFault } from "./faults.ts";
 import type { Commit, Entry, Repository } from "./repository.ts";
 import { sendFile } from "./send-file.ts";
+import { XET_TYPE, xetHashOf, xetHeaders } from "./xet.ts";
 
 export interface Target {
   repo: Repository;
@@ -38,12 +39,15 @@ function redirectToCdn(exchange: Exchange, { repo, commit, entry }: Target): voi
   const base = new URL(hub.cdnUrl);
   if (takeFault(hub.faults, "cdnOnHubName", seen)) base.hostname = new URL(`http://${req.headers.host}`).hostname;
   const location = `${base.origin}${path}?${hub.signer.sign(path)}`;
-  sendText(exchange, 302, `Found. Redirecting to ${location}`, {
-    Location: location,
+  const linked = {
     "X-Repo-Commit": commit.id,
     "X-Linked-Size": String(entry.size),
     "X-Linked-ETag": `"${entry.lfs!.oid}"`,
-  });
+    ...(repo.spec.xet && xetHeaders(exchange, repo, commit, xetHashOf(entry.lfs!.oid))),
+  };
+  const asksXet = repo.spec.xet && req.headers.accept?.includes(XET_TYPE);
+  if (asksXet) sendText(exchange, 200, "{}", { ...linked, "Content-Type": XET_TYPE });
+  else sendText(exchange, 302, `Found. Redirecting to ${location}`, { Location: location, ...linked });
 }
 
 function redirectToCache(exchange: Exchange, { repo, commit, entry }: Target): void {

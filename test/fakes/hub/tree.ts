@@ -2,19 +2,20 @@ import { createHash } from "node:crypto";
 import { entryNotFound } from "./access.ts";
 import { type Exchange, sendJson } from "./exchange.ts";
 import type { Commit, Entry } from "./repository.ts";
+import { xetHashOf } from "./xet.ts";
 
 /** The Hub's page sizes; `expand` makes an entry expensive there. */
 const EXPANDED_PAGE = 50;
 
 /** `GET /api/models/{id}/tree/{rev}[/{path}]` */
-export function sendTree(exchange: Exchange, commit: Commit, folder: string): void {
+export function sendTree(exchange: Exchange, commit: Commit, { folder, xet }: { folder: string; xet: boolean }): void {
   const { hub, req, seen } = exchange;
   const query = new URLSearchParams(seen.query);
   const expand = isTrue(query.get("expand"));
   const all = listFolder(commit, folder, isTrue(query.get("recursive")));
   const size = hub.faults.pageSize ?? (expand ? Math.min(EXPANDED_PAGE, hub.pageSize) : hub.pageSize);
   const from = Number(Buffer.from(query.get("cursor") ?? "", "base64url").toString() || 0);
-  const page = all.slice(from, from + size).map((path) => describe(commit, path, expand)!);
+  const page = all.slice(from, from + size).map((path) => describe(commit, path, { expand, xet })!);
   const more = from + size < all.length;
   query.set("cursor", Buffer.from(String(from + size)).toString("base64url"));
   // From the Host the client used: both clients send their token to whatever origin stands here.
@@ -23,7 +24,7 @@ export function sendTree(exchange: Exchange, commit: Commit, folder: string): vo
 }
 
 /** `POST /api/models/{id}/paths-info/{rev}`: JSON from JS, a form from Python; unknown paths are left out. */
-export async function sendPathsInfo(exchange: Exchange, commit: Commit): Promise<void> {
+export async function sendPathsInfo(exchange: Exchange, commit: Commit, xet: boolean): Promise<void> {
   const body = await readBody(exchange);
   let paths: string[];
   let expand: boolean;
@@ -38,7 +39,7 @@ export async function sendPathsInfo(exchange: Exchange, commit: Commit): Promise
   }
   sendJson(
     exchange,
-    paths.flatMap((path) => describe(commit, path, expand) ?? []),
+    paths.flatMap((path) => describe(commit, path, { expand, xet }) ?? []),
   );
 }
 
@@ -67,9 +68,15 @@ function listFolder(commit: Commit, folder: string, recursive: boolean): string[
   return [...paths].sort();
 }
 
-function describe(commit: Commit, path: string, expand: boolean): object | undefined {
+interface Details {
+  expand: boolean;
+  /** Say under which name Xet holds a file. */
+  xet: boolean;
+}
+
+function describe(commit: Commit, path: string, { expand, xet }: Details): object | undefined {
   const entry = commit.files.get(path);
-  if (entry) return describeFile(entry, expand);
+  if (entry) return describeFile(entry, { expand, xet });
   const inside = [...commit.files.values()].filter((file) => file.path.startsWith(`${path}/`));
   if (inside.length === 0) return undefined;
   const oid = createHash("sha1")
@@ -78,7 +85,12 @@ function describe(commit: Commit, path: string, expand: boolean): object | undef
   return { type: "directory", oid, size: 0, path, ...(expand && { lastCommit: inside.at(-1)!.lastCommit }) };
 }
 
-function describeFile({ path, size, oid, lfs, lastCommit }: Entry, expand: boolean): object {
+function describeFile({ path, size, oid, lfs, lastCommit }: Entry, { expand, xet }: Details): object {
   const securityFileStatus = { status: "safe", avScan: { status: "safe" }, pickleImportScan: null };
-  return { type: "file", oid, size, ...(lfs && { lfs }), path, ...(expand && { lastCommit, securityFileStatus }) };
+  return {
+    ...{ type: "file", oid, size, path },
+    ...(lfs && { lfs }),
+    ...(lfs && xet && { xetHash: xetHashOf(lfs.oid) }),
+    ...(expand && { lastCommit, securityFileStatus }),
+  };
 }

@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import { MusterError } from "../../../src/errors.ts";
 import { type AskOptions, ask as askOnce } from "../../../src/fetch/ask.ts";
 import { HttpClient } from "../../../src/fetch/http-client.ts";
-import { describeRepo, type HubEndpoint, resolveUrl, subjectOf } from "../../../src/fetch/sources/huggingface.ts";
+import { type HubEndpoint, resolveUrl, subjectOf } from "../../../src/fetch/sources/hub-api.ts";
+import { describeRepo } from "../../../src/fetch/sources/huggingface.ts";
 import { isSafePath } from "../../../src/fetch/sources/safe-path.ts";
 import { registerSecret } from "../../../src/redact.ts";
 import { type Hub, startHub } from "../../fakes/hub/hub.ts";

@@ -40,16 +40,20 @@ it("fetch, digest and copy", async () => {
   const onBytes = (count: number) => {
     bytes += count;
   };
-  expect(await lanes.run(fetchJob(server), { onBytes })).toBe(true);
+  expect(await lanes.run(fetchJob(server), { onBytes })).toBe(digest.hex);
   expect(bytes).toBe(content.length);
   const path = partialPath(folder, digest);
   expect(readFileSync(path).equals(content)).toBe(true);
-  const job = { size: content.length, digest };
-  expect(await lanes.run({ kind: "digest", path, ...job }, {})).toBe(true);
-  expect(await lanes.run({ kind: "copy", path, name: "a file", folder: temporaryFolder(), ...job }, {})).toBe(true);
+  const { length: size } = content;
+  const { algorithm, hex } = digest;
+  expect(await lanes.run({ kind: "digest", path, size, algorithm }, {})).toBe(hex);
+  const copy = { kind: "copy", path, name: "a file", folder: temporaryFolder(), size, digest } as const;
+  expect(await lanes.run(copy, {})).toBe(hex);
   const other = join(temporaryFolder(), "other");
-  writeFileSync(other, Buffer.alloc(content.length));
-  expect(await lanes.run({ kind: "digest", path: other, ...job }, {})).toBe(false);
+  writeFileSync(other, "");
+  const empty = createHash(algorithm).digest("hex");
+  expect(await lanes.run({ kind: "digest", path: other, size: 0, algorithm }, {})).toBe(empty);
+  expect(await lanes.run({ kind: "digest", path: `${other}-not-there`, size: 0, algorithm }, {})).toBeNull();
 });
 
 it("fail all jobs with a clear error when one of them dies, and the next ones have new threads", async () => {
@@ -71,7 +75,7 @@ it("fail all jobs with a clear error when one of them dies, and the next ones ha
       reason: { code: "INTERNAL", message: "A transfer thread ended unexpectedly." },
     });
   }
-  expect(await next).toBe(true);
+  expect(await next).toBe(digest.hex);
   expect(readFileSync(partialPath(folder, digest)).equals(content)).toBe(true);
   expect(threads).toHaveLength(2 * count);
 });
@@ -89,7 +93,7 @@ describe("a job", () => {
     await expect(waiting).rejects.toMatchObject({ code: "CANCELLED" });
     await expect(running).rejects.toMatchObject({ code: "CANCELLED" });
     const late = new AbortController();
-    expect(await lanes.run(fetchJob(server), { signal: late.signal })).toBe(true);
+    expect(await lanes.run(fetchJob(server), { signal: late.signal })).toBe(digest.hex);
     late.abort();
   });
 
@@ -103,7 +107,7 @@ describe("a job", () => {
     const neverBegun = expect(waiting).rejects.toMatchObject({ code: "CANCELLED" });
     await lanes.close();
     await Promise.all([ended, neverBegun]);
-    expect(await lanes.run(fetchJob(server), {})).toBe(true);
+    expect(await lanes.run(fetchJob(server), {})).toBe(digest.hex);
     await lanes.close();
     await lanes.close();
   });
@@ -117,7 +121,7 @@ describe("a job", () => {
       lanes.run(fetchJob(server), {}),
     ]);
     expect(failed).toMatchObject({ status: "rejected", reason: { code: "DIGEST_MISMATCH" } });
-    expect(done).toMatchObject({ status: "fulfilled", value: true });
+    expect(done).toMatchObject({ status: "fulfilled", value: digest.hex });
   });
 });
 
@@ -128,7 +132,7 @@ it("keep to the bandwidth, all of them together", async () => {
   const lanes = openLanes({ bandwidth, connections });
   const folders = [folder, temporaryFolder()];
   // The threads are there, so that only bytes take time.
-  await lanes.run({ kind: "digest", path: "/nowhere", size: 1, digest }, {});
+  await lanes.run({ kind: "digest", path: "/nowhere", size: 1, algorithm: "sha256" }, {});
   const begin = performance.now();
   await Promise.all(folders.map((into) => lanes.run(fetchJob(server, { folder: into }), {})));
   const elapsed = performance.now() - begin;
