@@ -2,18 +2,10 @@ import { dirname } from "node:path";
 import { MusterError } from "../../errors.ts";
 import { fullJitter } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
-import { addRange, gaps, type Range, totalBytes } from "../../store/ranges.ts";
+import { gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
-import {
-  type Claim,
-  continueFlow,
-  createClaim,
-  type Flow,
-  findSlowest,
-  meanLatency,
-  meanRate,
-  silent,
-} from "./claim.ts";
+import type { Claim } from "./claim.ts";
+import { Claims } from "./claims.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import { type Digester, DigestFeed } from "./digest-feed.ts";
 import type { DigestStart } from "./digesters.ts";
@@ -39,10 +31,6 @@ export interface TransferTools {
 
 /** Attempts at a range that bring nothing, after the first: where no other origin is left, and where one is. */
 const RETRIES = { patient: 8, hasty: 2 };
-/** A rest that is smaller is not divided but fetched twice. */
-const LEAST_SHARE = 1 << 20;
-/** A shorter one is brought to its end by the connection that has it: a connection that is given up wastes what is on its way. */
-const LEAST_SHED = 8 << 20;
 /** Why a range is given up that another connection has brought. */
 const OUTRUN = Symbol("outrun");
 
@@ -55,13 +43,11 @@ export class FileTransfer {
   readonly #ended = Promise.withResolvers<void>();
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #active = new Set<Claim>();
+  readonly #active = new Claims();
   readonly #waiting = new WaitingRanges();
   #digest: DigestFeed | null = null;
   /** The server sends whole files only. */
   #whole = false;
-  #flow: Flow = { since: 0, last: 0 };
-  #lastTakeOverAt = 0;
   /** What ends it is known: it is being verified, or has failed. */
   #settled = false;
   #failure: unknown = null;
@@ -98,7 +84,7 @@ export class FileTransfer {
 
   /** Some of them have brought nothing yet. */
   get hasNewConnections(): boolean {
-    return [...this.#active].some(({ begunAt }) => begunAt === null);
+    return this.#active.areNew;
   }
 
   /** Milliseconds so far in which its connections were held up by the digest, not by the link. */
@@ -113,45 +99,30 @@ export class FileTransfer {
 
   /** Bytes a millisecond of the connections that it has, each. */
   rate(now: number): number {
-    return meanRate([...this.#active], now);
+    return this.#active.rate(now);
   }
 
   /** Milliseconds that its connections waited for their first byte, on average. */
   get latency(): number {
-    return meanLatency([...this.#active]);
+    return this.#active.latency;
   }
 
   /** The first missing range that may be tried now, and no more of it than `most` bytes. */
   claim(most: number, now: number): Claim | null {
     const next = this.#waiting.take(this.#whole ? this.#job.size : most, now);
-    return next && this.#begin(next, next.failures, now);
+    return next && this.#active.add(next, next.failures, now);
   }
 
-  /** Takes over part of the slowest range; all of it, beside its connection, where little is left. */
-  takeOver(now: number, { silentOnly }: { silentOnly: boolean }): Claim | null {
-    // A server that is slow altogether gets no faster by being asked for more.
-    if (this.#whole || this.#flow.last <= this.#lastTakeOverAt) return null;
-    const slowest = findSlowest(silentOnly ? silent([...this.#active], now) : [...this.#active], this.#flow, now);
-    if (!slowest) return null;
-    this.#lastTakeOverAt = now;
-    const left = slowest.end - slowest.position;
-    const { end } = slowest;
-    if (left < 2 * LEAST_SHARE) {
-      slowest.isHedged = true;
-      return this.#begin({ start: slowest.position, end }, slowest.failures, now, true);
-    }
-    slowest.end = slowest.position + Math.ceil(left / 2);
-    return this.#begin({ start: slowest.end, end }, 0, now);
+  /** Part of the slowest range, or all of it beside the connection that has it. */
+  takeOver(now: number, which: { silentOnly: boolean }): Claim | null {
+    return this.#whole ? null : this.#active.takeOver(now, which);
   }
 
-  /** The claim that lies furthest back, where it is long: one connection less is enough. Gives false where there is none. */
+  /** One connection less is enough. False where none has so much to do that it would be worth ending. */
   shed(): boolean {
-    const last = [...this.#active].toSorted((a, b) => b.position - a.position)[0];
-    if (!last || this.#whole || last.end - last.position < LEAST_SHED) return false;
-    const rest = { start: last.position + LEAST_SHARE, end: last.end };
-    last.end = rest.start;
-    this.#waiting.add([rest], { failures: 0, notBefore: 0 });
-    return true;
+    const rest = this.#whole ? null : this.#active.cutLast();
+    if (rest) this.#waiting.add([rest], { failures: 0, notBefore: 0 });
+    return rest !== null;
   }
 
   /** Fetches the claim. Gives the failure for the caller to know of; it is dealt with. */
@@ -162,7 +133,7 @@ export class FileTransfer {
       digest: this.#digest,
       onReceived: this.#tools.onReceived,
       onNoted: (count: number) => {
-        this.#flow = continueFlow(this.#flow, performance.now());
+        this.#active.onBytes(performance.now());
         this.#tools.onBytes(count);
       },
     };
@@ -181,12 +152,6 @@ export class FileTransfer {
     }
     this.#settleIfComplete();
     return failure;
-  }
-
-  #begin(range: Range, failures: number, now: number, isHedged = false): Claim {
-    const claim = { ...createClaim(range, failures, now), isHedged };
-    this.#active.add(claim);
-    return claim;
   }
 
   #retryLater(claim: Claim, error: unknown): MusterError | null {
@@ -222,8 +187,7 @@ export class FileTransfer {
 
   /** What of the range is not there, and nobody is fetching. */
   #missing(range: Range): Range[] {
-    const underWay = [...this.#active].map(({ position, end }) => ({ start: position, end }));
-    return gaps(underWay.reduce<Range[]>(addRange, [...this.#partial.done]), range);
+    return gaps(this.#active.coverOn(this.#partial.done), range);
   }
 
   #fetchWhole(): void {
