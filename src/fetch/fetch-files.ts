@@ -1,11 +1,13 @@
 import { rm } from "node:fs/promises";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
+import type { ContentLeases } from "../store/content-leases.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
-import { commitPartial } from "../store/partial-file.ts";
+import { commitPartial, partialBytes } from "../store/partial-file.ts";
 import { syncFiles } from "../store/sync-files.ts";
-import { shareContent } from "./known-content.ts";
+import { findContent, shareContent } from "./known-content.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
+import { sideBySide } from "./side-by-side.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
 import { isJournaled, type TransferJob } from "./transfer/job.ts";
 import { tryOrigins } from "./try-origins.ts";
@@ -15,71 +17,87 @@ export interface FilesToFetch {
   model: ModelAt;
   store: ModelStore;
   files: readonly FileSpec[];
-  /** Bytes that are not in partials yet. */
-  needBytes: number;
+  contents: ContentLeases;
+  /** Of the files, those that another model's holder of their content is fetching. */
+  arriving: ReadonlySet<FileSpec>;
 }
 
 /** Files under way: enough for the connections of all lanes over small ones. */
 const AT_ONCE = 64;
+/** Files that are waited for at once. */
+const WAITING = 8;
 /** A link or token that is refused again and again, each time new, is not merely expired. */
 const NEW_LINKS = 4;
 
-/** Fetches the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
+/** Brings the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
 export async function fetchFiles(work: FilesToFetch, context: SyncContext, progress: ModelProgress): Promise<void> {
-  if (work.files.length === 0) return;
-  await work.store.prepare(work.model);
-  const reservation = await context.disk.reserve(work.store.root, work.needBytes, work.variant.location);
-  const local = new AbortController();
-  const signal = context.signal ? AbortSignal.any([context.signal, local.signal]) : local.signal;
+  const { files, arriving, store, model } = work;
+  if (files.length === 0) return;
+  await store.prepare(model);
+  const ordered = files.toSorted((a, b) => b.size - a.size);
+  const own = ordered.filter((file) => !arriving.has(file));
+  await fetchAll(own, work, context, progress);
+  // Only now, with nothing left that others may be waiting for: so nobody waits in a circle.
+  const others = ordered.filter((file) => arriving.has(file));
+  await sideBySide(others, { atOnce: WAITING, signal: context.signal }, (file, signal) =>
+    awaitFile(file, work, { ...context, signal }, progress),
+  );
+  const targets = files.map((file) => store.blob(model, file));
+  const small = files.filter((file) => !isJournaled(file)).map((file) => store.blob(model, file));
+  await syncFiles(small, targets).catch(async (error: unknown) => {
+    // What the disk did not take must not be found under its name.
+    await Promise.all(small.map((path) => rm(path, { force: true })));
+    throw error;
+  });
+}
+
+/** Bytes of the files that are not in partials yet. */
+export function bytesToFetch(files: readonly FileSpec[], folder: string): number {
+  return files.reduce((sum, { digest, size }) => sum + size - partialBytes(folder, digest, size), 0);
+}
+
+async function fetchAll(
+  files: readonly FileSpec[],
+  work: FilesToFetch,
+  context: SyncContext,
+  progress: ModelProgress,
+): Promise<void> {
+  if (files.length === 0) return;
+  const { store, model, variant } = work;
+  const folder = store.ingest(variant.location);
+  const reservation = await context.disk.reserve(store.root, bytesToFetch(files, folder), variant.location);
   const onBytes = (count: number) => {
     reservation.written(count);
     progress.onBytes(count);
   };
   try {
-    const queue = work.files.toSorted((a, b) => b.size - a.size).values();
-    const bringNext = async () => {
-      for (const file of queue) {
-        signal.throwIfAborted();
-        await bringFile(file, work, { ...context, signal }, { ...progress, onBytes });
-      }
-    };
-    // All end before this does, whatever happened to one.
-    const lines = Array.from({ length: AT_ONCE }, () => bringNext().catch((error: unknown) => local.abort(error)));
-    await Promise.all(lines);
-    context.signal?.throwIfAborted();
-    if (local.signal.aborted) throw local.signal.reason;
-    const targets = work.files.map((file) => work.store.blob(work.model, file));
-    const small = work.files.filter((file) => !isJournaled(file)).map((file) => work.store.blob(work.model, file));
-    await syncFiles(small, targets).catch(async (error: unknown) => {
-      // What the disk did not take must not be found under its name.
-      await Promise.all(small.map((path) => rm(path, { force: true })));
-      throw error;
+    await sideBySide(files, { atOnce: AT_ONCE, signal: context.signal }, async (file, signal) => {
+      await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
+      await commitPartial(folder, file.digest, store.blob(model, file), { journaled: isJournaled(file) });
     });
   } finally {
     reservation.release();
   }
 }
 
-/** Waits for another model's fetch of the same content where there is one, and shares that. */
-async function bringFile(
+/** Waits for another model's fetch of the same content, and shares that; fetches it where the other does not bring it. */
+async function awaitFile(
   file: FileSpec,
   work: FilesToFetch,
   context: SyncContext & { signal: AbortSignal },
   progress: ModelProgress,
 ): Promise<void> {
-  const folder = work.store.ingest(work.variant.location);
-  const target = work.store.blob(work.model, file);
-  const arriving = context.content.arriving(file.digest);
-  const path = arriving ? await arriving.catch(() => null) : null;
-  if (path !== null && (await shareContent({ file, path, folder, target }, context))) {
-    progress.onBytes(file.size);
-    return;
-  }
-  const fetched = fetchFile(file, work, context, progress).then(() =>
-    commitPartial(folder, file.digest, target, { journaled: isJournaled(file) }),
-  );
-  context.content.announce(file, target, fetched);
-  await fetched;
+  const arrived = await work.contents.arrival(file, {
+    signal: context.signal,
+    onWait: ({ host, what }) =>
+      progress.onNote(`Waiting for ${host}, which is fetching ${file.path} as part of ${what}`, "info"),
+  });
+  // It may have come another way than was seen: who took over from the holder may be done as well.
+  const path = arrived ?? (await findContent(context.layout, [file])).get(file.digest.hex);
+  const [folder, target] = [work.store.ingest(work.variant.location), work.store.blob(work.model, file)];
+  if (!path || !(await shareContent({ file, path, folder, target }, context)))
+    return fetchAll([file], work, context, progress);
+  progress.onShared(file.size);
 }
 
 /** Leaves finished ranges in the partial, so that the next origin goes on where the last one failed. */

@@ -7,7 +7,6 @@ import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { HttpClient } from "./http-client.ts";
-import { KnownContent } from "./known-content.ts";
 import type { ModelServer } from "./model-server.ts";
 import { bucketOpener } from "./s3/open-bucket.ts";
 import { hubMirrors } from "./sources/hub-mirrors.ts";
@@ -67,7 +66,6 @@ export async function openFetch(
     },
     lanes,
     openBucket,
-    content: new KnownContent(),
     disk: new DiskBudget({
       minFreeBytes: config.minFreeBytes,
       maxCacheBytes: config.maxCacheBytes,

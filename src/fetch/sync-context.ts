@@ -1,6 +1,5 @@
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
-import type { KnownContent } from "./known-content.ts";
 import type { OpenBucket } from "./s3/open-bucket.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
@@ -12,5 +11,4 @@ export interface SyncContext extends DescribeContext {
   lanes: Lanes;
   disk: DiskBudget;
   openBucket: OpenBucket;
-  content: KnownContent;
 }

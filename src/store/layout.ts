@@ -9,6 +9,8 @@ export interface Layout {
   /** What sources said of models, kept so that a plan needs no network. */
   description(key: string): string;
   lease(name: string): string;
+  /** Who is fetching some content, whatever the model. */
+  contentLease(digest: Digest): string;
   /** Where models stand, of whatever source; what a quota is about. */
   modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
@@ -65,6 +67,7 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     description: (key) => join(own, "descriptions", `${key}.json`),
     modelFolders: [hubCache, ollamaModels, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
+    contentLease: ({ hex }) => join(own, "contents", hex),
     hub: {
       root: hubCache,
       repo,

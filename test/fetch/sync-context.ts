@@ -1,7 +1,6 @@
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { HttpClient } from "../../src/fetch/http-client.ts";
-import { KnownContent } from "../../src/fetch/known-content.ts";
 import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
 import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
 import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
@@ -80,7 +79,6 @@ export function syncContext(input: SyncInput, { client, lanes }: Transfer, signa
     ask: { client, retries: input.retries ?? 4 },
     lanes,
     openBucket,
-    content: new KnownContent(),
     disk: new DiskBudget({
       minFreeBytes: input.minFreeBytes ?? 0,
       maxCacheBytes: input.maxCacheBytes ?? null,
