@@ -5,12 +5,13 @@ import type { ContentLeases } from "../store/content-leases.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
 import { commitPartial, partialBytes } from "../store/partial-file.ts";
 import { syncFiles } from "../store/sync-files.ts";
+import { briefly } from "./ask.ts";
 import { findContent, shareContent } from "./known-content.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
 import { sideBySide } from "./side-by-side.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
 import { isJournaled, type TransferJob } from "./transfer/job.ts";
-import { tryOrigins } from "./try-origins.ts";
+import { tryOrigins, waitNote } from "./try-origins.ts";
 
 export interface FilesToFetch {
   variant: Variant;
@@ -110,22 +111,25 @@ async function fetchFile(
   const { signal } = context;
   const folder = store.ingest(variant.location);
   const origins = context.origins[variant.source];
-  const fetchFrom = async (origin: Origin, isLast: boolean) => {
+  const fetchFrom = async (origin: Origin, isPatient: boolean) => {
     for (let attempt = 1; ; attempt += 1) {
       let hasMoved = false;
       const onBytes = (count: number) => {
         hasMoved ||= count > 0;
         progress.onBytes(count);
       };
-      const from = await origin.locate(variant, model.revision, file, { ...context.ask, signal });
-      const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isLast });
+      const from = await origin.locate(variant, model.revision, file, {
+        ...(isPatient ? context.ask : briefly(context.ask)),
+        signal,
+      });
+      const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isPatient });
       try {
         return await context.lanes.run(job, { signal, onBytes, onNote: progress.onNote });
       } catch (error) {
         const failure = toMusterError(error);
         // A link that brought bytes was a good one: of a large file over a slow line several run out.
         if (hasMoved && failure.code === "REDIRECT_EXPIRED") attempt = 0;
-        if (!worthAnother(failure, { attempt, isLast, from })) throw error;
+        if (!worthAnother(failure, { attempt, isPatient, from })) throw error;
         progress.onNote(`${failure.message} ${failure.hint}`, "warn");
       }
     }
@@ -133,6 +137,7 @@ async function fetchFile(
   await tryOrigins(origins, fetchFrom, {
     signal,
     onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
+    onWait: (origin, waitMs) => progress.onNote(waitNote(origin, waitMs), "warn"),
   });
   signal.throwIfAborted();
 }
@@ -140,12 +145,12 @@ async function fetchFile(
 /** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */
 function worthAnother(
   { code }: MusterError,
-  { attempt, isLast, from }: { attempt: number; isLast: boolean; from: FileOrigin },
+  { attempt, isPatient, from }: { attempt: number; isPatient: boolean; from: FileOrigin },
 ): boolean {
   if (code === "ACCESS_REFUSED" || code === "TOKEN_INVALID")
     return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
   if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
-  return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
+  return code === "DIGEST_MISMATCH" && isPatient && attempt === 1;
 }
 
 interface JobDetails {

@@ -16,6 +16,7 @@ import { pathOrigin } from "./sources/path.ts";
 import { s3Origin } from "./sources/s3.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
+import { waitNote } from "./try-origins.ts";
 
 /** Attempts after the first, for the small questions to a hub. */
 const API_RETRIES = 4;
@@ -52,6 +53,7 @@ export async function openFetch(
     described: new Map(),
     surveyed: new Map(),
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
+    onWait: (origin, waitMs) => log.warn(waitNote(origin, waitMs)),
     origins: {
       huggingface: hubMirrors(config.mirrors, { token: config.hfToken, openBucket }),
       ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),

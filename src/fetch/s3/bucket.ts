@@ -38,7 +38,7 @@ export interface UploadedPart {
   ETag: string | undefined;
 }
 
-type Ask = Pick<AskOptions, "retries" | "signal" | "onRetry">;
+type Ask = Pick<AskOptions, "retries" | "mostWaitMs" | "signal" | "onRetry">;
 
 /** Credentials come from where AWS tools look for them. */
 export function connectBuckets(store: ObjectStore, dispatcher: Dispatcher): (name: string) => Bucket {
@@ -206,9 +206,13 @@ export class Bucket {
     }
   }
 
-  #ask<T>(key: string, { retries, signal, onRetry }: Ask, work: (signal?: AbortSignal) => Promise<T>): Promise<T> {
+  #ask<T>(
+    key: string,
+    { retries, mostWaitMs, signal, onRetry }: Ask,
+    work: (signal?: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const once = () => work(signal).catch((error: unknown) => Promise.reject(this.#fail(error, key)));
-    return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, signal, onRetry });
+    return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, mostWaitMs, signal, onRetry });
   }
 
   #fail(error: unknown, key: string): MusterError {
