@@ -1,10 +1,8 @@
-import { rm } from "node:fs/promises";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, Variant } from "../model.ts";
 import type { ContentLeases } from "../store/content-leases.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
 import { commitPartial, partialBytes } from "../store/partial-file.ts";
-import { syncFiles } from "../store/sync-files.ts";
 import { briefly } from "./ask.ts";
 import { findContent, shareContent } from "./known-content.ts";
 import type { FileOrigin, Origin } from "./origin.ts";
@@ -30,7 +28,7 @@ const WAITING = 8;
 /** A link or token that is refused again and again, each time new, is not merely expired. */
 const NEW_LINKS = 4;
 
-/** Brings the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
+/** Brings the files and gives them their names, side by side; small ones are not synced. The first failure ends all. Throws MusterError. */
 export async function fetchFiles(work: FilesToFetch, context: SyncContext, progress: ModelProgress): Promise<void> {
   const { files, arriving, store, model } = work;
   if (files.length === 0) return;
@@ -43,13 +41,6 @@ export async function fetchFiles(work: FilesToFetch, context: SyncContext, progr
   await sideBySide(others, { atOnce: WAITING, signal: context.signal }, (file, signal) =>
     awaitFile(file, work, { ...context, signal }, progress),
   );
-  const targets = files.map((file) => store.blob(model, file));
-  const small = files.filter((file) => !isJournaled(file)).map((file) => store.blob(model, file));
-  await syncFiles(small, targets).catch(async (error: unknown) => {
-    // What the disk did not take must not be found under its name.
-    await Promise.all(small.map((path) => rm(path, { force: true })));
-    throw error;
-  });
 }
 
 /** Bytes of the files that are not in partials yet. */

@@ -6,12 +6,14 @@ import { hasSize } from "../store/has-size.ts";
 import { acquireLease, type Lease } from "../store/lease.ts";
 import { findComplete, manifestKey, readManifest, writeManifest } from "../store/manifest.ts";
 import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
+import { syncFiles } from "../store/sync-files.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chosenFiles, describe, offlineMissing } from "./describe.ts";
 import { bytesToFetch, fetchFiles } from "./fetch-files.ts";
 import { findContent, isShareable, shareContent } from "./known-content.ts";
 import { syncAtServer } from "./sync-at-server.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
+import { isJournaled } from "./transfer/job.ts";
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
@@ -92,6 +94,11 @@ async function storePlan(
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
   progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
   await fetchFiles({ variant, model, store, files: missing, contents, arriving }, context, progress);
+  // Whoever brought what no record vouches for may have been interrupted before the disk had it.
+  const found = recorded ? [] : [...present];
+  const at = (file: FileSpec) => store.blob(model, file);
+  const unsynced = [...missing.filter((file) => !isJournaled(file)), ...found];
+  await syncFiles(unsynced.map(at), [...missing, ...found].map(at));
   const published = await store.publish(model, files, manifest, context.signal);
   const stored: StoredModel = {
     key: manifestKey(variant),

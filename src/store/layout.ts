@@ -24,6 +24,7 @@ export interface Layout {
 export interface HubLayout {
   root: string;
   repo(id: string): string;
+  blobs(id: string): string;
   blob(id: string, digest: Digest): string;
   snapshot(id: string, commit: string): string;
   ref(id: string, revision: string): string;
@@ -71,6 +72,7 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     hub: {
       root: hubCache,
       repo,
+      blobs: (id) => join(repo(id), "blobs"),
       blob: (id, digest) => join(repo(id), "blobs", digest.hex),
       snapshot: (id, commit) => join(repo(id), "snapshots", commit),
       ref: (id, revision) => join(repo(id), "refs", revision),

@@ -14,11 +14,12 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { hasSystemCode } from "../errors.ts";
 import type { Digest } from "../model.ts";
+import { makeFolder } from "./make-folder.ts";
 import { addRange, type Range, totalBytes } from "./ranges.ts";
 
 /** The disk begins this early, so that little is left to wait for at the end. */
@@ -163,7 +164,7 @@ export async function commitPartial(
   const { path, journalPath } = partialPaths(folder, digest);
   await rename(path, target).catch(async (error: unknown) => {
     if (!hasSystemCode(error, "ENOENT")) throw error;
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     await rename(path, target);
   });
   if (journaled) await rm(journalPath, { force: true });
