@@ -1,20 +1,15 @@
-import { type MusterError, toMusterError } from "../errors.ts";
-import type { FileSpec, Variant } from "../model.ts";
+import type { FileSpec } from "../model.ts";
 import type { ContentLeases } from "../store/content-leases.ts";
-import type { ModelAt, ModelStore } from "../store/model-store.ts";
-import { commitPartial, partialBytes } from "../store/partial-file.ts";
-import { briefly } from "./ask.ts";
+import { hasSize } from "../store/has-size.ts";
+import { commitPartial, dropPartial, partialBytes } from "../store/partial-file.ts";
+import { ToolLocks } from "../store/tool-locks.ts";
+import { type FileOwner, fetchFile } from "./fetch-file.ts";
 import { findContent, shareContent } from "./known-content.ts";
-import type { FileOrigin, Origin } from "./origin.ts";
 import { sideBySide } from "./side-by-side.ts";
 import type { ModelProgress, SyncContext } from "./sync-context.ts";
-import { isJournaled, type TransferJob } from "./transfer/job.ts";
-import { tryOrigins, waitNote } from "./try-origins.ts";
+import { isJournaled } from "./transfer/job.ts";
 
-export interface FilesToFetch {
-  variant: Variant;
-  model: ModelAt;
-  store: ModelStore;
+export interface FilesToFetch extends FileOwner {
   files: readonly FileSpec[];
   contents: ContentLeases;
   /** Of the files, those that another model's holder of their content is fetching. */
@@ -25,22 +20,34 @@ export interface FilesToFetch {
 const AT_ONCE = 64;
 /** Files that are waited for at once. */
 const WAITING = 8;
-/** A link or token that is refused again and again, each time new, is not merely expired. */
-const NEW_LINKS = 4;
+/** Another tool may be at a file for so long: one that hangs keeps its lock. */
+const TOOL_WAIT_MS = 600_000;
 
-/** Brings the files and gives them their names, side by side; small ones are not synced. The first failure ends all. Throws MusterError. */
+/**
+ * Brings the files and gives them their names, side by side; small ones are not synced. The first failure ends all.
+ * Throws MusterError.
+ */
 export async function fetchFiles(work: FilesToFetch, context: SyncContext, progress: ModelProgress): Promise<void> {
   const { files, arriving, store, model } = work;
   if (files.length === 0) return;
   await store.prepare(model);
   const ordered = files.toSorted((a, b) => b.size - a.size);
   const own = ordered.filter((file) => !arriving.has(file));
-  await fetchAll(own, work, context, progress);
-  // Only now, with nothing left that others may be waiting for: so nobody waits in a circle.
-  const others = ordered.filter((file) => arriving.has(file));
-  await sideBySide(others, { atOnce: WAITING, signal: context.signal }, (file, signal) =>
-    awaitFile(file, work, { ...context, signal }, progress),
+  await using locks = await ToolLocks.take(own.map((file) => lockOf(file, work)).filter((path) => path !== null));
+  const isElsewhere = (file: FileSpec) => arriving.has(file) || locks.isBusy(lockOf(file, work));
+  const bring = { ...work, locks };
+  await fetchAll(
+    ordered.filter((file) => !isElsewhere(file)),
+    bring,
+    context,
+    progress,
   );
+  // Only now, with nothing left that others may be waiting for: so nobody waits in a circle.
+  const others = ordered.filter(isElsewhere);
+  await sideBySide(others, { atOnce: WAITING, signal: context.signal }, async (file, signal) => {
+    const wait = arriving.has(file) ? awaitModel : awaitTool;
+    await wait(file, bring, { ...context, signal }, progress);
+  });
 }
 
 /** Bytes of the files that are not in partials yet. */
@@ -48,14 +55,18 @@ export function bytesToFetch(files: readonly FileSpec[], folder: string): number
   return files.reduce((sum, { digest, size }) => sum + size - partialBytes(folder, digest, size), 0);
 }
 
+interface FilesToBring extends FilesToFetch {
+  locks: ToolLocks;
+}
+
 async function fetchAll(
   files: readonly FileSpec[],
-  work: FilesToFetch,
+  work: FilesToBring,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<void> {
   if (files.length === 0) return;
-  const { store, model, variant } = work;
+  const { store, model, variant, locks } = work;
   const folder = store.ingest(variant.location);
   const reservation = await context.disk.reserve(store.root, bytesToFetch(files, folder), variant.location);
   const onBytes = (count: number) => {
@@ -64,8 +75,13 @@ async function fetchAll(
   };
   try {
     await sideBySide(files, { atOnce: AT_ONCE, signal: context.signal }, async (file, signal) => {
-      await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
-      await commitPartial(folder, file.digest, store.blob(model, file), { journaled: isJournaled(file) });
+      const lock = lockOf(file, work);
+      const isThere = lock !== null && (await takePresent(file, work, { ...context, signal }, progress));
+      if (!isThere) {
+        await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
+        await commitPartial(folder, file.digest, store.blob(model, file), { journaled: isJournaled(file) });
+      }
+      if (lock !== null) await locks.release(lock);
     });
   } finally {
     reservation.release();
@@ -73,88 +89,60 @@ async function fetchAll(
 }
 
 /** Waits for another model's fetch of the same content, and shares that; fetches it where the other does not bring it. */
-async function awaitFile(
+async function awaitModel(
   file: FileSpec,
-  work: FilesToFetch,
+  work: FilesToBring,
   context: SyncContext & { signal: AbortSignal },
   progress: ModelProgress,
 ): Promise<void> {
-  const arrived = await work.contents.arrival(file, {
+  const { store, model, variant, contents } = work;
+  const arrived = await contents.arrival(file, {
     signal: context.signal,
     onWait: ({ host, what }) =>
       progress.onNote(`Waiting for ${host}, which is fetching ${file.path} as part of ${what}`, "info"),
   });
   // It may have come another way than was seen: who took over from the holder may be done as well.
   const path = arrived ?? (await findContent(context.layout, [file])).get(file.digest.hex);
-  const [folder, target] = [work.store.ingest(work.variant.location), work.store.blob(work.model, file)];
+  const [folder, target] = [store.ingest(variant.location), store.blob(model, file)];
+  const missing = bytesToFetch([file], folder);
   if (!path || !(await shareContent({ file, path, folder, target }, context)))
     return fetchAll([file], work, context, progress);
-  progress.onShared(file.size);
+  progress.onShared(missing);
 }
 
-/** Leaves finished ranges in the partial, so that the next origin goes on where the last one failed. */
-async function fetchFile(
+/** Waits for another tool, which has the lock of the file; what it does not bring in time is fetched. */
+async function awaitTool(
   file: FileSpec,
-  { variant, model, store }: FilesToFetch,
+  work: FilesToBring,
   context: SyncContext & { signal: AbortSignal },
   progress: ModelProgress,
 ): Promise<void> {
-  const { signal } = context;
-  const folder = store.ingest(variant.location);
-  const origins = context.origins[variant.source];
-  const fetchFrom = async (origin: Origin, isPatient: boolean) => {
-    for (let attempt = 1; ; attempt += 1) {
-      let hasMoved = false;
-      const onBytes = (count: number) => {
-        hasMoved ||= count > 0;
-        progress.onBytes(count);
-      };
-      const from = await origin.locate(variant, model.revision, file, {
-        ...(isPatient ? context.ask : briefly(context.ask)),
-        signal,
-      });
-      const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isPatient });
-      try {
-        return await context.lanes.run(job, { signal, onBytes, onNote: progress.onNote });
-      } catch (error) {
-        const failure = toMusterError(error);
-        // A link that brought bytes was a good one: of a large file over a slow line several run out.
-        if (hasMoved && failure.code === "REDIRECT_EXPIRED") attempt = 0;
-        if (!worthAnother(failure, { attempt, isPatient, from })) throw error;
-        progress.onNote(`${failure.message} ${failure.hint}`, "warn");
-      }
-    }
-  };
-  await tryOrigins(origins, fetchFrom, {
-    signal,
-    onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
-    onWait: (origin, waitMs) => progress.onNote(waitNote(origin, waitMs), "warn"),
-  });
-  signal.throwIfAborted();
+  const { signal, toolWaitMs = TOOL_WAIT_MS } = context;
+  progress.onNote(`Waiting for another tool, which is fetching ${file.path}`, "info");
+  const lock = lockOf(file, work);
+  if (lock !== null && !(await work.locks.wait(lock, { timeoutMs: toolWaitMs, signal })))
+    progress.onNote(`Waited long enough for the other tool: fetching ${file.path} as well`, "info");
+  await fetchAll([file], work, context, progress);
 }
 
-/** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */
-function worthAnother(
-  { code }: MusterError,
-  { attempt, isPatient, from }: { attempt: number; isPatient: boolean; from: FileOrigin },
-): boolean {
-  if (code === "ACCESS_REFUSED" || code === "TOKEN_INVALID")
-    return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
-  if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
-  return code === "DIGEST_MISMATCH" && isPatient && attempt === 1;
-}
-
-interface JobDetails {
-  name: string;
-  file: FileSpec;
-  folder: string;
-  /** No other origin is left to turn to. */
-  patient: boolean;
-}
-
-function toJob(from: FileOrigin, { name, file, folder, patient }: JobDetails): TransferJob {
+/** Whether another tool has brought the file meanwhile, and it is right. */
+async function takePresent(
+  file: FileSpec,
+  { store, model, variant }: FilesToBring,
+  { lanes, signal }: SyncContext,
+  progress: ModelProgress,
+): Promise<boolean> {
   const { size, digest } = file;
-  if (from.kind === "path") return { kind: "copy", path: from.path, name, folder, size, digest };
-  const { url, authorization, page, settings, signed } = from;
-  return { kind: "fetch", url, authorization, page, settings, signed, name, folder, size, digest, patient };
+  const path = store.blob(model, file);
+  if (!(await hasSize(path, size)) || !(await lanes.run({ kind: "digest", path, size, digest }, { signal })))
+    return false;
+  const folder = store.ingest(variant.location);
+  progress.onShared(bytesToFetch([file], folder));
+  await dropPartial(folder, digest);
+  return true;
+}
+
+/** Only of large files: what comes in one go is no matter. */
+function lockOf(file: FileSpec, { store, model }: FileOwner): string | null {
+  return isJournaled(file) ? store.toolLock(model, file) : null;
 }

@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import type { FileSpec } from "../model.ts";
 import type { Layout } from "../store/layout.ts";
 import { listManifests } from "../store/manifest.ts";
-import { commitPartial, syncFolder } from "../store/partial-file.ts";
+import { commitPartial, dropPartial, syncFolder } from "../store/partial-file.ts";
 import { isJournaled } from "./transfer/job.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
@@ -44,7 +44,11 @@ export async function shareContent(
   const { size, digest } = file;
   try {
     // Two models of one store may have one place for it.
-    if (path === target) return await lanes.run({ kind: "digest", path, size, digest }, { signal });
+    if (path === target) {
+      const isRight = await lanes.run({ kind: "digest", path, size, digest }, { signal });
+      if (isRight) await dropPartial(folder, digest);
+      return isRight;
+    }
     await lanes.run({ kind: "copy", path, name: file.path, folder, size, digest }, { signal });
     await commitPartial(folder, digest, target);
     await syncFolder(dirname(target));

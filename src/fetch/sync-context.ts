@@ -11,4 +11,6 @@ export interface SyncContext extends DescribeContext {
   lanes: Lanes;
   disk: DiskBudget;
   openBucket: OpenBucket;
+  /** For how long another tool that holds the lock of a file is waited for; the usual time where it is left out. */
+  toolWaitMs?: number;
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Digest, Source } from "../model.ts";
 
 /** Every path under the volume. Nothing else in the project joins one. */
@@ -26,6 +26,8 @@ export interface HubLayout {
   repo(id: string): string;
   blobs(id: string): string;
   blob(id: string, digest: Digest): string;
+  /** Held by Python's client while it fetches that blob. */
+  lock(id: string, digest: Digest): string;
   snapshot(id: string, commit: string): string;
   ref(id: string, revision: string): string;
   /**
@@ -74,6 +76,7 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
       repo,
       blobs: (id) => join(repo(id), "blobs"),
       blob: (id, digest) => join(repo(id), "blobs", digest.hex),
+      lock: (id, { hex }) => join(hubCache, ".locks", basename(repo(id)), `${hex}.lock`),
       snapshot: (id, commit) => join(repo(id), "snapshots", commit),
       ref: (id, revision) => join(repo(id), "refs", revision),
       ingest: (id) => join(repo(id), ".muster", "ingest"),

@@ -170,6 +170,12 @@ export async function commitPartial(
   if (journaled) await rm(journalPath, { force: true });
 }
 
+/** Removes what there is of a file that came another way. */
+export async function dropPartial(folder: string, digest: Digest): Promise<void> {
+  const { path, journalPath } = partialPaths(folder, digest);
+  await Promise.all([path, journalPath].map((each) => rm(each, { force: true })));
+}
+
 /** Makes renames inside the folder survive a power cut, where the file system can. */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r").catch(() => null);

@@ -34,6 +34,7 @@ export interface SyncInput {
   offline?: boolean;
   minFreeBytes?: number;
   maxCacheBytes?: number;
+  toolWaitMs?: number;
 }
 
 /** Connections and transfer threads. */
@@ -79,6 +80,7 @@ export function syncContext(input: SyncInput, { client, lanes }: Transfer, signa
     ask: { client, retries: input.retries ?? 4 },
     lanes,
     openBucket,
+    toolWaitMs: input.toolWaitMs,
     disk: new DiskBudget({
       minFreeBytes: input.minFreeBytes ?? 0,
       maxCacheBytes: input.maxCacheBytes ?? null,
