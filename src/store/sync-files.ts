@@ -21,7 +21,9 @@ export async function syncFiles(unsynced: readonly string[], renamed: readonly s
 
 /** False where the system has no such command. */
 async function syncFileSystem(path: string): Promise<boolean> {
-  const { failed } = await execa("sync", ["--file-system", path], { reject: false, stdio: "ignore" });
+  // Without `cleanup`, for which execa listens to signals: where it has listened to SIGXFSZ a limit on file sizes kills.
+  const options = { reject: false, cleanup: false, stdio: "ignore" } as const;
+  const { failed } = await execa("sync", ["--file-system", path], options);
   return !failed;
 }
 

@@ -7,6 +7,8 @@ import { makeFolder } from "./make-folder.ts";
 /** A process inherits the descriptors as 3, 4 and so on. 1 says that another has the lock; anything else, that there are none here. */
 const TRY_ALL = 'for fd do flock -n "$fd"; [ $? -eq 1 ] && echo "$fd"; done; exit 0';
 const FIRST_FD = 3;
+/** To end a command with us, execa listens to signals, and where it has listened to SIGXFSZ a limit on file sizes kills. */
+const QUIETLY = { reject: false, cleanup: false } as const;
 
 /**
  * Locks of other tools that fetch the same files: flock(2), which Node cannot take. The command `flock` takes it on a
@@ -35,7 +37,7 @@ export class ToolLocks implements AsyncDisposable {
     const numbers = inherited.map((_, index) => String(index + FIRST_FD));
     const { stdout } = await execa("sh", ["-c", TRY_ALL, "sh", ...numbers], {
       stdio: ["ignore", "pipe", "ignore", ...inherited],
-      reject: false,
+      ...QUIETLY,
     });
     const busy = (stdout ?? "").split("\n");
     for (const [index, path] of [...handles.keys()].entries()) {
@@ -57,7 +59,7 @@ export class ToolLocks implements AsyncDisposable {
       stdio: ["ignore", "ignore", "ignore", inherit(handle)],
       timeout: timeoutMs,
       cancelSignal: signal,
-      reject: false,
+      ...QUIETLY,
     });
     signal?.throwIfAborted();
     return !failed;
