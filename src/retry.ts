@@ -9,12 +9,21 @@ export interface RetryOptions {
   minDelayMs: number;
   /** … to here. */
   maxDelayMs: number;
+  /** A server that asks for a longer wait is not waited for: its error is thrown. Any wait where this is left out. */
+  mostWaitMs?: number;
   signal?: AbortSignal;
   onRetry?: (error: MusterError, delayMs: number, attempt: number) => void;
 }
 
 /** A timer that is set for longer fires at once. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** Where another server could answer, one that asks for a longer wait is not waited for. */
+export const LONG_WAIT_MS = 5_000;
+
+/** Milliseconds for which the server that sent this error wants to be left alone. */
+export function askedWait({ details }: MusterError): number {
+  return Number(details.retryAfterMs ?? 0);
+}
 
 /** Full jitter: anything between zero and a window that doubles with each attempt (attempt counts from 1). */
 export function fullJitter(attempt: number, minDelayMs: number, maxDelayMs: number): number {
@@ -40,12 +49,11 @@ export async function retry<T>(work: (attempt: number) => Promise<T>, options: R
       minTimeout: 0,
       factor: 1,
       signal: options.signal,
-      shouldRetry: ({ error }) => (error as MusterError).retryable && (error as MusterError).code !== "CANCELLED",
+      shouldRetry: ({ error }) => isWorthRetry(error as MusterError, options),
       onFailedAttempt: async ({ error, attemptNumber, retriesLeft }) => {
         const failure = error as MusterError;
-        if (!failure.retryable || failure.code === "CANCELLED" || retriesLeft === 0) return;
-        const asked = Number(failure.details.retryAfterMs ?? 0);
-        const wanted = asked + fullJitter(attemptNumber, options.minDelayMs, options.maxDelayMs);
+        if (!isWorthRetry(failure, options) || retriesLeft === 0) return;
+        const wanted = askedWait(failure) + fullJitter(attemptNumber, options.minDelayMs, options.maxDelayMs);
         const delay = Math.min(wanted, LONGEST_TIMER_MS);
         options.onRetry?.(failure, delay, attemptNumber);
         // An abort is told by its own reason, as it is while the work runs.
@@ -53,4 +61,8 @@ export async function retry<T>(work: (attempt: number) => Promise<T>, options: R
       },
     },
   );
+}
+
+function isWorthRetry(failure: MusterError, { mostWaitMs = Number.POSITIVE_INFINITY }: RetryOptions): boolean {
+  return failure.retryable && failure.code !== "CANCELLED" && askedWait(failure) <= mostWaitMs;
 }

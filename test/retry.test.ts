@@ -44,6 +44,13 @@ it.each<[string, unknown, ErrorCode]>([
   expect(told).toEqual([]);
 });
 
+it("does not wait for a server that asks for more than is allowed", async () => {
+  const error = new MusterError("RATE_LIMITED", "r", { hint: "h", details: { retryAfterMs: 600_000 } });
+  const { work, attempts } = failing(error);
+  await expect(retry(work, { ...soon, mostWaitMs: 5_000 })).rejects.toBe(error);
+  expect(attempts).toEqual([1]);
+});
+
 it("tells of each delay, within the window of its attempt, and not of the last failure", async () => {
   const { work } = failing(...Array.from({ length: 5 }, () => failure("STALLED")));
   const told: [string, number, number][] = [];

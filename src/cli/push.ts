@@ -7,6 +7,7 @@ import { type PushPlan, pushModel } from "../fetch/push/push-model.ts";
 import type { Variant } from "../model.ts";
 import { openCatalog } from "../plan.ts";
 import type { Catalog } from "../select/worker-types.ts";
+import { stateDirectory } from "../system.ts";
 import { print } from "./output.ts";
 import { showPush } from "./push-progress.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
@@ -24,7 +25,10 @@ export async function push(name: string, destination: string, options: PushComma
   process.once("SIGINT", () => stop.abort());
   await using fetching = await openFetch(config, log, stop.signal);
   const stored = await findModel(name, variantsOf(name, await openCatalog(config)), fetching.layout);
-  const target = await openTarget(destination, stored, fetching);
+  const target = await openTarget(destination, stored, {
+    ...fetching,
+    stateFolder: () => stateDirectory(config.stateDir),
+  });
   const dryRun = options.dryRun ?? false;
   const { location, revision } = stored;
   using progress = showPush(location, bars ? process.stderr : null, log);

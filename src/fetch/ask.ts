@@ -1,5 +1,5 @@
 import { MusterError } from "../errors.ts";
-import { retry } from "../retry.ts";
+import { LONG_WAIT_MS, retry } from "../retry.ts";
 import { VERSION } from "../system.ts";
 import type { HttpClient, HttpReply } from "./http-client.ts";
 import { type HttpSubject, httpError, networkError } from "./http-errors.ts";
@@ -12,10 +12,19 @@ export interface AskOptions {
   client: HttpClient;
   /** Attempts after the first, per question. */
   retries: number;
+  /** A server that asks for a longer wait is not asked again. */
+  mostWaitMs?: number;
   signal?: AbortSignal;
   onRetry?: (error: MusterError, delayMs: number) => void;
   /** What a 401 says of how to be let in (WWW-Authenticate). */
   onChallenge?: (challenge: string) => void;
+}
+
+/** Where there is somebody else to ask, nobody is asked for long. */
+export function briefly<Options extends Pick<AskOptions, "retries">>(
+  options: Options,
+): Options & { mostWaitMs: number } {
+  return { ...options, retries: Math.min(1, options.retries), mostWaitMs: LONG_WAIT_MS };
 }
 
 export interface Answer {
@@ -56,13 +65,16 @@ export function askStart(
 function question<T>(
   url: string,
   subject: HttpSubject,
-  { client, retries, signal, onRetry, onChallenge }: AskOptions,
+  { client, onChallenge, ...options }: AskOptions,
   headers: Headers,
   read: (reply: HttpReply) => Promise<T>,
 ): Promise<T> {
   const once = async () => {
     try {
-      const reply = await client.get(url, { headers: { "user-agent": USER_AGENT, ...headers }, signal });
+      const reply = await client.get(url, {
+        headers: { "user-agent": USER_AGENT, ...headers },
+        signal: options.signal,
+      });
       const { status, header } = reply;
       // Read here, so that an answer that breaks off is asked for again.
       if (status >= 200 && status < 300) return await read(reply);
@@ -75,7 +87,7 @@ function question<T>(
       throw networkError(error, url);
     }
   };
-  return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, signal, onRetry });
+  return retry(once, { ...options, minDelayMs: 500, maxDelayMs: 15_000 });
 }
 
 async function textOf({ body }: HttpReply): Promise<string> {

@@ -5,7 +5,7 @@ import type { Architecture, FileSpec, Source, Variant, VariantFacts } from "../m
 import { type Layout, slug } from "../store/layout.ts";
 import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
-import type { AskOptions } from "./ask.ts";
+import { type AskOptions, briefly } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
@@ -26,6 +26,8 @@ export interface DescribeContext {
   surveyed?: Map<string, ModelSurvey>;
   /** An origin had no answer, and the next one is asked. */
   onFailover?: (error: MusterError, next: Origin) => void;
+  /** No other is left, and this one has asked to be left alone for so long. */
+  onWait?: (origin: Origin, waitMs: number) => void;
 }
 
 const descriptionSchema = z.object({
@@ -88,11 +90,9 @@ async function askOrigins<T>(
     return text !== null && Buffer.byteLength(text) === file.size ? text : null;
   };
   const options = { ...context.ask, signal: context.signal, readStored };
-  // Where there is somebody else to ask, nobody is asked for long.
-  const brief = { ...options, retries: Math.min(1, options.retries) };
   return tryOrigins(
     context.origins[variant.source],
-    (origin, isLast) => question(origin, isLast ? options : brief),
+    (origin, isPatient) => question(origin, isPatient ? options : briefly(options)),
     context,
   );
 }

@@ -1,175 +1,150 @@
-import { rm } from "node:fs/promises";
-import { type MusterError, toMusterError } from "../errors.ts";
-import type { FileSpec, Variant } from "../model.ts";
-import type { ModelAt, ModelStore } from "../store/model-store.ts";
-import { commitPartial } from "../store/partial-file.ts";
-import { syncFiles } from "../store/sync-files.ts";
-import { fetchStream } from "./fetch-stream.ts";
-import { shareContent } from "./known-content.ts";
+import type { FileSpec } from "../model.ts";
+import type { ContentLeases } from "../store/content-leases.ts";
+import { hasSize } from "../store/has-size.ts";
+import { commitPartial, dropPartial, partialBytes } from "../store/partial-file.ts";
+import { ToolLocks } from "../store/tool-locks.ts";
+import { type FileOwner, fetchFile } from "./fetch-file.ts";
+import { findContent, shareContent } from "./known-content.ts";
 import type { ModelProgress } from "./model-progress.ts";
-import type { FileOrigin, Origin } from "./origin.ts";
+import { sideBySide } from "./side-by-side.ts";
 import type { SyncContext } from "./sync-context.ts";
-import { isJournaled, type TransferJob } from "./transfer/job.ts";
-import { tryOrigins } from "./try-origins.ts";
+import { isJournaled } from "./transfer/job.ts";
 
-export interface FilesToFetch {
-  variant: Variant;
-  model: ModelAt;
-  store: ModelStore;
+export interface FilesToFetch extends FileOwner {
   files: readonly FileSpec[];
-  /** Bytes that are not in partials yet. */
-  needBytes: number;
+  contents: ContentLeases;
+  /** Of the files, those that another model's holder of their content is fetching. */
+  arriving: ReadonlySet<FileSpec>;
 }
 
 /** Files under way: enough for the connections of all lanes over small ones. */
 const AT_ONCE = 64;
-/** A link or token that is refused again and again, each time new, is not merely expired. */
-const NEW_LINKS = 4;
+/** Files that are waited for at once. */
+const WAITING = 8;
+/** Another tool may be at a file for so long: one that hangs keeps its lock. */
+const TOOL_WAIT_MS = 600_000;
 
-/** Fetches the files and gives them their names, side by side; the first failure ends all. Throws MusterError. */
+/**
+ * Brings the files and gives them their names, side by side; small ones are not synced. The first failure ends all.
+ * Throws MusterError.
+ */
 export async function fetchFiles(work: FilesToFetch, context: SyncContext, progress: ModelProgress): Promise<void> {
-  if (work.files.length === 0) return;
-  await work.store.prepare(work.model);
-  const reservation = await context.disk.reserve(work.store.root, work.needBytes, work.variant.location);
-  const local = new AbortController();
-  const signal = context.signal ? AbortSignal.any([context.signal, local.signal]) : local.signal;
+  const { files, arriving, store, model } = work;
+  if (files.length === 0) return;
+  await store.prepare(model);
+  const ordered = files.toSorted((a, b) => b.size - a.size);
+  const own = ordered.filter((file) => !arriving.has(file));
+  await using locks = await ToolLocks.take(own.map((file) => lockOf(file, work)).filter((path) => path !== null));
+  const isElsewhere = (file: FileSpec) => arriving.has(file) || locks.isBusy(lockOf(file, work));
+  const bring = { ...work, locks };
+  await fetchAll(
+    ordered.filter((file) => !isElsewhere(file)),
+    bring,
+    context,
+    progress,
+  );
+  // Only now, with nothing left that others may be waiting for: so nobody waits in a circle.
+  const others = ordered.filter(isElsewhere);
+  await sideBySide(others, { atOnce: WAITING, signal: context.signal }, async (file, signal) => {
+    const wait = arriving.has(file) ? awaitModel : awaitTool;
+    await wait(file, bring, { ...context, signal }, progress);
+  });
+}
+
+/** Bytes of the files that are not in partials yet. */
+export function bytesToFetch(files: readonly FileSpec[], folder: string): number {
+  return files.reduce((sum, { digest, size }) => sum + size - partialBytes(folder, digest, size), 0);
+}
+
+interface FilesToBring extends FilesToFetch {
+  locks: ToolLocks;
+}
+
+async function fetchAll(
+  files: readonly FileSpec[],
+  work: FilesToBring,
+  context: SyncContext,
+  progress: ModelProgress,
+): Promise<void> {
+  if (files.length === 0) return;
+  const { store, model, variant, locks } = work;
+  const folder = store.ingest(variant.location);
+  const reservation = await context.disk.reserve(store.root, bytesToFetch(files, folder), variant.location);
   const onBytes = (count: number) => {
     reservation.written(count);
     progress.onBytes(count);
   };
   try {
-    const queue = work.files.toSorted((a, b) => b.size - a.size).values();
-    const bringNext = async () => {
-      for (const file of queue) {
-        signal.throwIfAborted();
-        await bringFile(file, work, { ...context, signal }, { ...progress, onBytes });
+    await sideBySide(files, { atOnce: AT_ONCE, signal: context.signal }, async (file, signal) => {
+      const lock = lockOf(file, work);
+      const isThere = lock !== null && (await takePresent(file, work, { ...context, signal }, progress));
+      if (!isThere) {
+        await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
+        await commitPartial(folder, file.digest, store.blob(model, file), { journaled: isJournaled(file) });
       }
-    };
-    // All end before this does, whatever happened to one.
-    const lines = Array.from({ length: AT_ONCE }, () => bringNext().catch((error: unknown) => local.abort(error)));
-    await Promise.all(lines);
-    context.signal?.throwIfAborted();
-    if (local.signal.aborted) throw local.signal.reason;
-    const targets = work.files.map((file) => work.store.blob(work.model, file));
-    const small = work.files.filter((file) => !isJournaled(file)).map((file) => work.store.blob(work.model, file));
-    await syncFiles(small, targets).catch(async (error: unknown) => {
-      // What the disk did not take must not be found under its name.
-      await Promise.all(small.map((path) => rm(path, { force: true })));
-      throw error;
+      if (lock !== null) await locks.release(lock);
     });
   } finally {
     reservation.release();
   }
 }
 
-/** Waits for another model's fetch of the same content where there is one, and shares that. */
-async function bringFile(
+/** Waits for another model's fetch of the same content, and shares that; fetches it where the other does not bring it. */
+async function awaitModel(
   file: FileSpec,
-  work: FilesToFetch,
+  work: FilesToBring,
   context: SyncContext & { signal: AbortSignal },
   progress: ModelProgress,
 ): Promise<void> {
-  const folder = work.store.ingest(work.variant.location);
-  const target = work.store.blob(work.model, file);
-  const arriving = context.content.arriving(file.digest);
-  const path = arriving ? await arriving.catch(() => null) : null;
-  if (path !== null && (await shareContent({ file, path, folder, target }, context))) {
-    progress.onBytes(file.size);
-    return;
-  }
-  const fetched = fetchFile(file, work, context, progress).then(() =>
-    commitPartial(folder, file.digest, target, { journaled: isJournaled(file) }),
-  );
-  context.content.announce(file, target, fetched);
-  await fetched;
-}
-
-/** Leaves finished ranges in the partial, so that the next origin goes on where the last one failed. */
-async function fetchFile(
-  file: FileSpec,
-  { variant, model, store }: FilesToFetch,
-  context: SyncContext & { signal: AbortSignal },
-  progress: ModelProgress,
-): Promise<void> {
-  const { signal } = context;
-  const folder = store.ingest(variant.location);
-  const origins = context.origins[variant.source];
-  const fetchLocated = async (origin: Origin, isLast: boolean): Promise<unknown> => {
-    for (let attempt = 1; ; attempt += 1) {
-      let hasMoved = false;
-      const onBytes = (count: number) => {
-        hasMoved ||= count > 0;
-        progress.onBytes(count);
-      };
-      const from = await origin.locate(variant, model.revision, file, { ...context.ask, signal });
-      const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isLast });
-      try {
-        return await context.lanes.run(job, { signal, onBytes, onNote: progress.onNote });
-      } catch (error) {
-        const failure = toMusterError(error);
-        // A link that brought bytes was a good one: of a large file over a slow line several run out.
-        if (hasMoved && failure.code === "REDIRECT_EXPIRED") attempt = 0;
-        if (!worthAnother(failure, { attempt, isLast, from })) throw error;
-        progress.onNote(`${failure.message} ${failure.hint}`, "warn");
-      }
-    }
-  };
-  const fetchFrom = async (origin: Origin, isLast: boolean) => {
-    try {
-      await fetchLocated(origin, isLast);
-    } catch (error) {
-      const failure = toMusterError(error);
-      if (!isBrokenWay(failure) || !origin.fallback) throw error;
-      const ask = { ...context.ask, signal };
-      const stream = await origin.fallback(variant, model.revision, file, ask).catch(() => null);
-      if (!stream) throw error;
-      progress.onNote(`${failure.message} Going on with ${stream.name}, which is slower`, "warn");
-      const name = `${variant.location}: ${file.path}`;
-      await fetchStream({ stream, name, file, folder }, context.lanes, { ...progress, signal });
-    }
-  };
-  await tryOrigins(origins, fetchFrom, {
-    signal,
-    onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
+  const { store, model, variant, contents } = work;
+  const arrived = await contents.arrival(file, {
+    signal: context.signal,
+    onWait: ({ host, what }) =>
+      progress.onNote(`Waiting for ${host}, which is fetching ${file.path} as part of ${what}`, "info"),
   });
-  signal.throwIfAborted();
+  // It may have come another way than was seen: who took over from the holder may be done as well.
+  const path = arrived ?? (await findContent(context.layout, [file])).get(file.digest.hex);
+  const [folder, target] = [store.ingest(variant.location), store.blob(model, file)];
+  const missing = bytesToFetch([file], folder);
+  if (!path || !(await shareContent({ file, path, folder, target }, context)))
+    return fetchAll([file], work, context, progress);
+  progress.onShared(missing);
 }
 
-/** Whether the same origin is asked once more: for a new link or token, or because nobody else could serve a better copy. */
-function worthAnother(
-  { code }: MusterError,
-  { attempt, isLast, from }: { attempt: number; isLast: boolean; from: FileOrigin },
-): boolean {
-  if (code === "ACCESS_REFUSED" || code === "TOKEN_INVALID")
-    return from.kind === "http" && from.renewable === true && attempt < NEW_LINKS;
-  if (code === "REDIRECT_EXPIRED") return from.kind === "http" && from.signed && attempt < NEW_LINKS;
-  return code === "DIGEST_MISMATCH" && isLast && attempt === 1;
+/** Waits for another tool, which has the lock of the file; what it does not bring in time is fetched. */
+async function awaitTool(
+  file: FileSpec,
+  work: FilesToBring,
+  context: SyncContext & { signal: AbortSignal },
+  progress: ModelProgress,
+): Promise<void> {
+  const { signal, toolWaitMs = TOOL_WAIT_MS } = context;
+  progress.onNote(`Waiting for another tool, which is fetching ${file.path}`, "info");
+  const lock = lockOf(file, work);
+  if (lock !== null && !(await work.locks.wait(lock, { timeoutMs: toolWaitMs, signal })))
+    progress.onNote(`Waited long enough for the other tool: fetching ${file.path} as well`, "info");
+  await fetchAll([file], work, context, progress);
 }
 
-/** The source has the file and lets us have it, but its bytes do not come, or come wrong. */
-function isBrokenWay({ code }: MusterError): boolean {
-  return [
-    "REDIRECT_EXPIRED",
-    "SERVER_ERROR",
-    "RESPONSE_INVALID",
-    "HOST_UNREACHABLE",
-    "TLS_FAILED",
-    "STALLED",
-    "DIGEST_MISMATCH",
-  ].includes(code);
-}
-
-interface JobDetails {
-  name: string;
-  file: FileSpec;
-  folder: string;
-  /** No other origin is left to turn to. */
-  patient: boolean;
-}
-
-function toJob(from: FileOrigin, { name, file, folder, patient }: JobDetails): TransferJob {
+/** Whether another tool has brought the file meanwhile, and it is right. */
+async function takePresent(
+  file: FileSpec,
+  { store, model, variant }: FilesToBring,
+  { lanes, signal }: SyncContext,
+  progress: ModelProgress,
+): Promise<boolean> {
   const { size, digest } = file;
-  if (from.kind === "path") return { kind: "copy", path: from.path, name, folder, size, digest };
-  const { url, authorization, page, settings, signed } = from;
-  return { kind: "fetch", url, authorization, page, settings, signed, name, folder, size, digest, patient };
+  const path = store.blob(model, file);
+  if (!(await hasSize(path, size))) return false;
+  const found = await lanes.run({ kind: "digest", path, size, algorithm: digest.algorithm }, { signal });
+  if (found !== digest.hex) return false;
+  const folder = store.ingest(variant.location);
+  progress.onShared(bytesToFetch([file], folder));
+  await dropPartial(folder, digest);
+  return true;
+}
+
+/** Only of large files: what comes in one go is no matter. */
+function lockOf(file: FileSpec, { store, model }: FileOwner): string | null {
+  return isJournaled(file) ? store.toolLock(model, file) : null;
 }

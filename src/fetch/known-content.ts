@@ -1,35 +1,19 @@
 import { dirname, join } from "node:path";
-import type { Digest, FileSpec } from "../model.ts";
+import type { FileSpec } from "../model.ts";
 import type { Layout } from "../store/layout.ts";
 import { listManifests } from "../store/manifest.ts";
-import { commitPartial, syncFolder } from "../store/partial-file.ts";
+import { commitPartial, dropPartial, syncFolder } from "../store/partial-file.ts";
+import { isJournaled } from "./transfer/job.ts";
 import type { Lanes } from "./transfer/lanes.ts";
-
-/** Smaller files are not worth looking for. */
-const LEAST_BYTES = 1 << 20;
 
 /**
  * Content that the volume has, or is about to have, under another model's name: two repositories or two sources with the
  * same file cost one fetch and one copy.
  */
-export class KnownContent {
-  readonly #arriving = new Map<string, Promise<string>>();
 
-  /** Where a file with this content will stand, while another model is fetching it; undefined else. */
-  arriving(digest: Digest): Promise<string> | undefined {
-    return this.#arriving.get(digest.hex);
-  }
-
-  /** Tells of content that is being fetched. */
-  announce({ digest, size }: FileSpec, target: string, fetched: Promise<unknown>): void {
-    if (!isShareable({ digest, size })) return;
-    const arriving = fetched.then(() => target);
-    // Whoever waits for it meets the failure, and fetches it then.
-    arriving.catch(() => undefined);
-    this.#arriving.set(digest.hex, arriving);
-    const forget = () => void this.#arriving.delete(digest.hex);
-    fetched.then(forget, forget);
-  }
+/** Small files are not worth looking for, and of git's sha1 two contents can be made. */
+export function isShareable({ digest, size }: Pick<FileSpec, "digest" | "size">): boolean {
+  return digest.algorithm === "sha256" && isJournaled({ size });
 }
 
 /** Paths by digest of the content that records name, of the files that are looked for. */
@@ -54,22 +38,24 @@ export interface ShareRequest {
 
 /** Links, or else copies, the other file to its new name once its digest is found right. False where that fails. */
 export async function shareContent(
-  request: ShareRequest,
+  { file, path, folder, target }: ShareRequest,
   { lanes, signal }: { lanes: Lanes; signal?: AbortSignal },
 ): Promise<boolean> {
-  const { file, path, folder, target } = request;
   const { size, digest } = file;
   try {
+    // Two models of one store may have one place for it.
+    if (path === target) {
+      const isRight =
+        (await lanes.run({ kind: "digest", path, size, algorithm: digest.algorithm }, { signal })) === digest.hex;
+      if (isRight) await dropPartial(folder, digest);
+      return isRight;
+    }
     await lanes.run({ kind: "copy", path, name: file.path, folder, size, digest }, { signal });
-    await commitPartial(folder, digest, target, { journaled: false });
+    await commitPartial(folder, digest, target);
     await syncFolder(dirname(target));
     return true;
   } catch {
     signal?.throwIfAborted();
     return false;
   }
-}
-
-function isShareable({ digest, size }: Pick<FileSpec, "digest" | "size">): boolean {
-  return digest.algorithm === "sha256" && size >= LEAST_BYTES;
 }

@@ -7,7 +7,6 @@ import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { HttpClient } from "./http-client.ts";
-import { KnownContent } from "./known-content.ts";
 import type { ModelServer } from "./model-server.ts";
 import { bucketOpener } from "./s3/open-bucket.ts";
 import { hubMirrors } from "./sources/hub-mirrors.ts";
@@ -17,6 +16,7 @@ import { pathOrigin } from "./sources/path.ts";
 import { s3Origin } from "./sources/s3.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { Lanes } from "./transfer/lanes.ts";
+import { waitNote } from "./try-origins.ts";
 
 /** Attempts after the first, for the small questions to a hub. */
 const API_RETRIES = 4;
@@ -53,6 +53,7 @@ export async function openFetch(
     described: new Map(),
     surveyed: new Map(),
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
+    onWait: (origin, waitMs) => log.warn(waitNote(origin, waitMs)),
     origins: {
       huggingface: hubMirrors(config.mirrors, { token: config.hfToken, openBucket }),
       ollama: config.ollamaRegistries.map((registry) => ollamaOrigin({ registry, key })),
@@ -67,7 +68,6 @@ export async function openFetch(
     },
     lanes,
     openBucket,
-    content: new KnownContent(),
     disk: new DiskBudget({
       minFreeBytes: config.minFreeBytes,
       maxCacheBytes: config.maxCacheBytes,

@@ -1,6 +1,5 @@
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
-import type { KnownContent } from "./known-content.ts";
 import type { OpenBucket } from "./s3/open-bucket.ts";
 import type { Lanes } from "./transfer/lanes.ts";
 
@@ -10,5 +9,6 @@ export interface SyncContext extends DescribeContext {
   lanes: Lanes;
   disk: DiskBudget;
   openBucket: OpenBucket;
-  content: KnownContent;
+  /** For how long another tool that holds the lock of a file is waited for; the usual time where it is left out. */
+  toolWaitMs?: number;
 }

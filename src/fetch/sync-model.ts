@@ -1,19 +1,21 @@
 import { createHash } from "node:crypto";
 import { type MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
+import { ContentLeases } from "../store/content-leases.ts";
 import { hasSize } from "../store/has-size.ts";
-import { acquireLease } from "../store/lease.ts";
+import { acquireLease, type Lease } from "../store/lease.ts";
 import { findComplete, manifestKey, readManifest, writeManifest } from "../store/manifest.ts";
 import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
-import { partialBytes } from "../store/partial-file.ts";
+import { syncFiles } from "../store/sync-files.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chosenFiles, describe, offlineMissing } from "./describe.ts";
-import { fetchFiles } from "./fetch-files.ts";
+import { bytesToFetch, fetchFiles } from "./fetch-files.ts";
 import { sizeOf } from "./file-sizes.ts";
-import { findContent, shareContent } from "./known-content.ts";
+import { findContent, isShareable, shareContent } from "./known-content.ts";
 import type { ModelProgress } from "./model-progress.ts";
 import { syncAtServer } from "./sync-at-server.ts";
 import type { SyncContext } from "./sync-context.ts";
+import { isJournaled } from "./transfer/job.ts";
 
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
@@ -36,7 +38,8 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
     const signal = context.signal ? AbortSignal.any([context.signal, lease.lost]) : lease.lost;
     // While this one waited, the holder may have done it.
     return (
-      (await findComplete(context.layout, variant)) ?? (await storeModel(spec, store, { ...context, signal }, progress))
+      (await findComplete(context.layout, variant)) ??
+      (await storeModel({ spec, store, lease }, { ...context, signal }, progress))
     );
   } catch (error) {
     throw toMusterError(lease.lost.aborted ? lease.lost.reason : volumeError(error, context.volume));
@@ -45,23 +48,26 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
   }
 }
 
-async function storeModel(
-  spec: ModelSpec,
-  store: ModelStore,
-  context: SyncContext,
-  progress: ModelProgress,
-): Promise<StoredModel> {
+/** A model that this process holds the lease of. */
+interface HeldModel {
+  spec: ModelSpec;
+  store: ModelStore;
+  lease: Lease;
+}
+
+async function storeModel(held: HeldModel, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
+  const { spec } = held;
   const record = await readManifest(context.layout, manifestKey(spec.variant));
-  if (!record) return storePlan(await newPlan(spec, context), spec, store, context, progress);
+  if (!record) return storePlan(await newPlan(spec, context), held, context, progress);
   try {
-    return await storePlan(planOf(record), spec, store, context, progress);
+    return await storePlan(planOf(record), held, context, progress);
   } catch (error) {
     // What the record names may be gone from its source: a tag has moved on, a branch was written anew.
     if (!isGone(toMusterError(error))) throw error;
     const plan = await newPlan(spec, context);
     if (plan.revision === record.revision) throw error;
     progress.onNote(`${record.location} has moved from ${record.revision} to ${plan.revision}`, "warn");
-    return storePlan(plan, spec, store, context, progress);
+    return storePlan(plan, held, context, progress);
   }
 }
 
@@ -71,21 +77,30 @@ function isGone({ code }: MusterError): boolean {
 
 async function storePlan(
   { revision, files, manifest, recorded }: FilePlan,
-  { variant, license }: ModelSpec,
-  store: ModelStore,
+  { spec, store, lease }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
+  const { variant, license } = spec;
+  const { layout } = context;
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const present = await presentFiles(files, { trusted: recorded, store, model, context });
-  const missing = await shareKnown(distinct(files.filter((file) => !present.has(file))), { store, model, context });
+  const absent = distinct(files.filter((file) => !present.has(file)));
+  const held = { name: store.leaseName(variant.location), number: lease.number };
+  await using contents = new ContentLeases({ layout, lease: held, source: variant.source, model });
+  // Before the records are looked at: who gives content back has written its record.
+  const arriving = await contents.take(absent.filter(isShareable));
+  const missing = await shareKnown(absent, { store, model, context });
   if (missing.length > 0 && context.offline) throw offlineMissing(variant);
-  const folder = store.ingest(variant.location);
-  const partial = missing.reduce((sum, { digest, size }) => sum + partialBytes(folder, digest, size), 0);
   const bytes = sizeOf(files);
-  const missingBytes = sizeOf(missing);
-  progress.onPlan({ bytes, presentBytes: bytes - missingBytes + partial, files: missing.length, revision });
-  await fetchFiles({ variant, model, store, files: missing, needBytes: missingBytes - partial }, context, progress);
+  const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
+  progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
+  await fetchFiles({ variant, model, store, files: missing, contents, arriving }, context, progress);
+  // Whoever brought what no record vouches for may have been interrupted before the disk had it.
+  const found = recorded ? [] : [...present];
+  const at = (file: FileSpec) => store.blob(model, file);
+  const unsynced = [...missing.filter((file) => !isJournaled(file)), ...found];
+  await syncFiles(unsynced.map(at), [...missing, ...found].map(at));
   const published = await store.publish(model, files, manifest, context.signal);
   const stored: StoredModel = {
     key: manifestKey(variant),
@@ -98,7 +113,7 @@ async function storePlan(
     license,
     storedAt: new Date().toISOString(),
   };
-  await writeManifest(context.layout, stored);
+  await writeManifest(layout, stored);
   await store.finish(model);
   return stored;
 }

@@ -63,6 +63,7 @@ async function syncOne(spec: ModelSpec, context: SyncContext, observer: SyncObse
         fetchedBytes += Math.max(0, count);
         tell({ bytesDone: progress.bytesDone + count, rate: meter.rate() });
       },
+      onShared: (count) => tell({ bytesDone: progress.bytesDone + count }),
       onNote: (message, level) => observer.onNote(spec, message, level),
     });
     tell({ state: "stored", bytesTotal: stored.bytes, bytesDone: stored.bytes, rate: 0, revision: stored.revision });

@@ -24,6 +24,7 @@ import { writeFileDurably } from "./write-durably.ts";
 /** Makes the folders of a repository that is about to be filled. Without `snapshots` Python's scan calls it corrupted. */
 export async function prepareRepo(hub: HubLayout, repo: string): Promise<void> {
   await makeFolder(hub.ingest(repo));
+  await makeFolder(hub.blobs(repo));
   await makeFolder(dirname(hub.snapshot(repo, "any")));
 }
 

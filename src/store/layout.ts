@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Digest, Source } from "../model.ts";
 
 /** Every path under the volume. Nothing else in the project joins one. */
@@ -9,6 +9,8 @@ export interface Layout {
   /** What sources said of models, kept so that a plan needs no network. */
   description(key: string): string;
   lease(name: string): string;
+  /** Who is fetching some content, whatever the model. */
+  contentLease(digest: Digest): string;
   /** Where models stand, of whatever source; what a quota is about. */
   modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
@@ -22,7 +24,10 @@ export interface Layout {
 export interface HubLayout {
   root: string;
   repo(id: string): string;
+  blobs(id: string): string;
   blob(id: string, digest: Digest): string;
+  /** Held by Python's client while it fetches that blob. */
+  lock(id: string, digest: Digest): string;
   snapshot(id: string, commit: string): string;
   ref(id: string, revision: string): string;
   /**
@@ -64,6 +69,7 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     description: (key) => join(own, "descriptions", `${key}.json`),
     modelFolders: [hubCache, ollamaModels, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
+    contentLease: ({ hex }) => join(own, "contents", hex),
     hub: hubLayout(hubCache),
     ollama: {
       root: ollamaModels,
@@ -81,7 +87,9 @@ export function hubLayout(root: string): HubLayout {
   return {
     root,
     repo,
+    blobs: (id) => join(repo(id), "blobs"),
     blob: (id, digest) => join(repo(id), "blobs", digest.hex),
+    lock: (id, { hex }) => join(root, ".locks", basename(repo(id)), `${hex}.lock`),
     snapshot: (id, commit) => join(repo(id), "snapshots", commit),
     ref: (id, revision) => join(repo(id), "refs", revision),
     ingest: (id) => join(repo(id), ".muster", "ingest"),

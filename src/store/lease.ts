@@ -1,76 +1,48 @@
-import { open, readdir, readFile, rm } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
-import { hasSystemCode, MusterError } from "../errors.ts";
-import { isProcessGone, ownProcess, processIdentity } from "../process-identity.ts";
+import { MusterError } from "../errors.ts";
+import { ownProcess } from "../process-identity.ts";
+import { type LeaseContent, type LeaseHolder, LeaseWatch, type WatchOptions } from "./lease-watch.ts";
 import { makeFolder } from "./make-folder.ts";
+import { createNumbered, highestNumber, numberedFile } from "./numbered-files.ts";
 
 /**
- * A lock on the shared volume. A lease is a folder of numbered files; the holder is who created the highest number,
- * with exclusive create. Numbers only rise, so that two waiters cannot both take over, and nobody removes another's
- * lease by mistake. The holder renews a counter; a waiter that sees it unchanged for `expiryMs` on its own monotonic
- * clock takes the next number, so that skewed clocks do not matter. Only bytes depend on a lease, never correctness:
- * files are committed by an atomic rename of digest-checked content.
+ * A lock on the shared volume. A lease is a folder of numbered files; the holder is who created the highest number.
+ * The holder renews a counter; a waiter that sees it unchanged for `expiryMs` on its own monotonic clock takes the next
+ * number, so that skewed clocks do not matter. Only bytes depend on a lease, never correctness: files are committed by an
+ * atomic rename of digest-checked content.
  */
 export interface Lease {
+  /** Of its file. */
+  readonly number: number;
   /** Aborted when another has taken over (this process was frozen, or the volume was away). */
   readonly lost: AbortSignal;
   release(): Promise<void>;
 }
 
-export interface LeaseHolder {
-  host: string;
-  what: string;
-  /** RFC 3339, by the holder's clock; for people only. */
-  since: string;
-}
-
-export interface LeaseOptions {
+export interface LeaseOptions extends WatchOptions {
   what: string;
   signal?: AbortSignal;
   /** Called when the lease is held by another, once per holder. */
   onWait?: (holder: LeaseHolder) => void;
   beatMs?: number;
-  expiryMs?: number;
-  pollMs?: number;
 }
 
-const contentSchema = z.object({
-  token: z.string(),
-  holder: z.object({ host: z.string(), what: z.string(), since: z.string() }),
-  process: processIdentity,
-  beat: z.number(),
-  released: z.boolean(),
-});
-type Content = z.output<typeof contentSchema>;
 const CONTENT_LENGTH = 1024;
 
 /** Waits until the lease is free, released, or its holder is gone, and takes it. */
 export async function acquireLease(folder: string, options: LeaseOptions): Promise<Lease> {
-  const { signal, pollMs = 250, expiryMs = 15_000 } = options;
+  const { signal } = options;
   await makeFolder(folder);
-  let seen: string | null = "";
-  let unchangedMs = 0;
-  let lookedAt = performance.now();
+  const watch = new LeaseWatch(options);
   let announced = "";
   for (;;) {
     signal?.throwIfAborted();
     const number = await highestNumber(folder);
-    const text = number === 0 ? null : await readFile(fileOf(folder, number), "utf8").catch(() => "");
-    // Of the time since the last look only so much counts: a waiter that was itself frozen has not been watching.
-    const sinceLook = Math.min(performance.now() - lookedAt, pollMs * 4);
-    lookedAt = performance.now();
-    unchangedMs = text === seen ? unchangedMs + sinceLook : 0;
-    seen = text;
-    const content = text === null ? null : parseContent(text);
-    if (
-      text === null ||
-      content?.released ||
-      (content && (await isProcessGone(content.process))) ||
-      unchangedMs > expiryMs
-    ) {
+    const text = number === 0 ? null : await readFile(numberedFile(folder, number), "utf8").catch(() => "");
+    const { isFree, content } = await watch.look(text);
+    if (isFree) {
       const lease = await take(folder, number + 1, options);
       if (lease) return lease;
       continue;
@@ -79,36 +51,22 @@ export async function acquireLease(folder: string, options: LeaseOptions): Promi
       announced = content.token;
       options.onWait?.(content.holder);
     }
-    await sleep(pollMs, undefined, { signal });
+    await sleep(watch.pollMs, undefined, { signal });
   }
 }
 
-async function take(folder: string, number: number, options: LeaseOptions): Promise<Lease | null> {
-  const content: Content = {
+async function take(folder: string, number: number, { what, beatMs = 3_000 }: LeaseOptions): Promise<Lease | null> {
+  const content: LeaseContent = {
     token: crypto.randomUUID(),
-    holder: { host: hostname(), what: options.what, since: new Date().toISOString() },
+    holder: { host: hostname(), what, since: new Date().toISOString() },
     process: await ownProcess(),
     beat: 0,
     released: false,
   };
-  try {
-    await writeContent(fileOf(folder, number), "wx", content);
-  } catch (error) {
-    if (hasSystemCode(error, "EEXIST")) return null;
-    // Created and not written, on a full disk: others would wait for nobody.
-    await rm(fileOf(folder, number), { force: true });
-    throw error;
-  }
-  if ((await highestNumber(folder)) !== number) {
-    // What made this number the next was seen long ago: others had it, and cleared it away, since.
-    await rm(fileOf(folder, number), { force: true });
-    return null;
-  }
-  await removeBelow(folder, number);
-  return hold(folder, number, content, options.beatMs ?? 3_000);
+  return (await createNumbered(folder, number, show(content))) ? hold(folder, number, content, beatMs) : null;
 }
 
-function hold(folder: string, number: number, content: Content, beatMs: number): Lease {
+function hold(folder: string, number: number, content: LeaseContent, beatMs: number): Lease {
   const lost = new AbortController();
   let writing: Promise<void> = Promise.resolve();
   const renew = async (released: boolean) => {
@@ -123,7 +81,9 @@ function hold(folder: string, number: number, content: Content, beatMs: number):
     }
     content.beat += 1;
     content.released = released;
-    await writeContent(fileOf(folder, number), "r+", content);
+    // In place: it needs no space on a full disk, and cannot bring back a file that another removed.
+    await using file = await open(numberedFile(folder, number), "r+");
+    await file.write(show(content), 0);
   };
   const beat = () => {
     // A beat that fails is made up for by the next; if none succeeds, others take over, and that is right.
@@ -132,6 +92,7 @@ function hold(folder: string, number: number, content: Content, beatMs: number):
   const timer = setInterval(beat, beatMs);
   timer.unref();
   return {
+    number,
     lost: lost.signal,
     async release() {
       clearInterval(timer);
@@ -141,34 +102,7 @@ function hold(folder: string, number: number, content: Content, beatMs: number):
   };
 }
 
-/** In place and always as long: it needs no space on a full disk, and cannot bring back a file that another removed. */
-async function writeContent(path: string, flags: "wx" | "r+", content: Content): Promise<void> {
-  await using file = await open(path, flags, 0o644);
-  await file.write(JSON.stringify(content).padEnd(CONTENT_LENGTH), 0);
-}
-
-async function highestNumber(folder: string): Promise<number> {
-  return Math.max(0, ...(await numbers(folder)));
-}
-
-async function numbers(folder: string): Promise<number[]> {
-  return (await readdir(folder)).filter((name) => /^\d+$/.test(name)).map(Number);
-}
-
-async function removeBelow(folder: string, number: number): Promise<void> {
-  const older = (await numbers(folder)).filter((other) => other < number);
-  // One that stays does no harm: the highest number holds.
-  await Promise.all(older.map((other) => rm(fileOf(folder, other), { force: true }).catch(() => undefined)));
-}
-
-function fileOf(folder: string, number: number): string {
-  return join(folder, String(number).padStart(12, "0"));
-}
-
-function parseContent(text: string): Content | null {
-  try {
-    return contentSchema.parse(JSON.parse(text));
-  } catch {
-    return null;
-  }
+/** Always as long, because it is written over what stands there. */
+function show(content: LeaseContent): string {
+  return JSON.stringify(content).padEnd(CONTENT_LENGTH);
 }

@@ -22,6 +22,8 @@ export interface ModelStore {
   ingest(location: string): string;
   /** Where the content of a file gets its name once its digest is right. */
   blob(model: ModelAt, file: FileSpec): string;
+  /** Lock that other tools hold while they fetch this file; null where there are none. */
+  toolLock(model: ModelAt, file: FileSpec): string | null;
   prepare(model: ModelAt): Promise<void>;
   /**
    * Makes the model visible, all its files being in place. `manifest`: the source's own text, where it is stored too.
@@ -51,6 +53,7 @@ function hubStore({ hub }: Layout): ModelStore {
     path: ({ location, revision }) => hub.snapshot(location, revision),
     ingest: (location) => hub.ingest(location),
     blob: ({ location }, { digest }) => hub.blob(location, digest),
+    toolLock: ({ location }, { digest }) => hub.lock(location, digest),
     prepare: ({ location }) => prepareRepo(hub, location),
     async publish({ location, revision }, files) {
       await publishSnapshot(hub, location, revision, files);
@@ -69,6 +72,7 @@ function ollamaStore({ ollama }: Layout): ModelStore {
     path: () => ollama.root,
     ingest: (location) => ollama.ingest(location),
     blob: (_model, { path }) => ollama.file(path),
+    toolLock: () => null,
     prepare: ({ location }) => makeFolder(ollama.ingest(location)),
     async publish({ location, revision }, files, manifest, signal) {
       if (manifest === null) throw new Error(`${location} at ${revision} has no manifest`);
@@ -87,6 +91,7 @@ function folderStore(layout: Layout, source: Source): ModelStore {
     path: ({ location, revision }) => folders.model(source, location, revision),
     ingest: (location) => folders.ingest(source, location),
     blob: (model, { path }) => join(folderOf(layout, source, model), path),
+    toolLock: () => null,
     prepare: ({ location }) => makeFolder(folders.ingest(source, location)),
     async publish(model, files) {
       await publishFolder(layout, source, { ...model, files });

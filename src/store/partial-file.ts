@@ -14,11 +14,12 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { hasSystemCode } from "../errors.ts";
 import type { Digest } from "../model.ts";
+import { makeFolder } from "./make-folder.ts";
 import { addRange, type Range, totalBytes } from "./ranges.ts";
 
 /** The disk begins this early, so that little is left to wait for at the end. */
@@ -163,10 +164,16 @@ export async function commitPartial(
   const { path, journalPath } = partialPaths(folder, digest);
   await rename(path, target).catch(async (error: unknown) => {
     if (!hasSystemCode(error, "ENOENT")) throw error;
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     await rename(path, target);
   });
   if (journaled) await rm(journalPath, { force: true });
+}
+
+/** Removes what there is of a file that came another way. */
+export async function dropPartial(folder: string, digest: Digest): Promise<void> {
+  const { path, journalPath } = partialPaths(folder, digest);
+  await Promise.all([path, journalPath].map((each) => rm(each, { force: true })));
 }
 
 /** Makes renames inside the folder survive a power cut, where the file system can. */

@@ -288,21 +288,81 @@ describe.skipIf(S3_MISSING)("to an object store", () => {
     expect(await s3.keys(`${folder}/${MANIFEST}`)).toHaveLength(1);
   });
 
-  it("interrupted, it takes back what it began, and says that it can be run again", async () => {
-    let seen = false;
-    s3.onRequest = async ({ method, path, query }) => {
-      if (method !== "PUT" || !path.endsWith(BIG) || query.get("partNumber") !== "2") return;
-      seen = true;
-      await new Promise(() => undefined);
+  const PART = 8 * MIB;
+  const bigBytes = bytesOf(files[BIG]!).length;
+  /** Ends a push when the store has so many parts of the large file. */
+  async function pushUntil(parts: number, signal: "SIGKILL" | "SIGINT") {
+    const there = () =>
+      s3.requests.filter(({ query, path, status }) => query.has("partNumber") && path.endsWith(BIG) && status === 200);
+    s3.onRequest = async ({ query, path }) => {
+      if (path.endsWith(BIG) && Number(query.get("partNumber")) > parts) await new Promise(() => undefined);
     };
     await using child = startMuster(["push", "tiny", destination], { ...env, S3_ENDPOINT: s3.url });
-    await until("it is in the middle", () => seen, 45_000);
-    child.kill("SIGINT");
-    const { code, stderr } = await child.exited;
-    expect(code).toBe(75);
-    expect(stderr).toMatch(/^error CANCELLED: /);
-    expect(await s3.uploads(`p${prefix}`)).toEqual([]);
+    await until(`${parts} parts are there`, () => there().length === parts, 45_000);
+    child.kill(signal);
+    const exit = await child.exited;
     expect(await s3.keys(`${folder}/${MANIFEST}`)).toEqual([]);
+    expect(await s3.uploads(`p${prefix}`)).toEqual([`${folder}/${BIG}`]);
+    s3.reset();
+    return exit;
+  }
+  async function expectWhole() {
+    expect((await s3.get(`${folder}/${BIG}`)).equals(bytesOf(files[BIG]!))).toBe(true);
+    expect(await s3.metadata(`${folder}/${BIG}`)).toMatchObject({ sha256: sha256(bytesOf(files[BIG]!)) });
+    expect(await s3.keys(`${folder}/${MANIFEST}`)).toHaveLength(1);
+    expect(await s3.uploads(`p${prefix}`)).toEqual([]);
+  }
+  const notes = () => join(full.folder, "state", "uploads");
+
+  it.each(["SIGKILL", "SIGINT"] as const)(
+    "ended by %s in the middle of a file, the next one sends the other parts",
+    async (signal) => {
+      const { code, stderr } = await pushUntil(2, signal);
+      if (signal === "SIGINT") expect([code, stderr]).toEqual([75, expect.stringMatching(/^error CANCELLED: /)]);
+      report(await push("--json"), expect);
+      expect(sent(BIG)).toBe(bigBytes - 2 * PART);
+      await expectWhole();
+      expect(readdirSync(notes())).toEqual([]);
+    },
+  );
+
+  it("a part that is not what it should be is sent again", async () => {
+    await pushUntil(2, "SIGKILL");
+    await s3.replacePart(`${folder}/${BIG}`, 1, Buffer.alloc(PART, 1));
+    await s3.replacePart(`${folder}/${BIG}`, 2, Buffer.alloc(7));
+    expect((await push()).code).toBe(0);
+    expect(sent(BIG)).toBe(bigBytes);
+    await expectWhole();
+  });
+
+  it("an upload of other content is taken back, and one that is gone is begun anew", async () => {
+    await pushUntil(1, "SIGKILL");
+    const note = join(notes(), readdirSync(notes())[0]!);
+    const text = readFileSync(note, "utf8");
+    writeFileSync(note, text.replace(sha256(bytesOf(files[BIG]!)), "0".repeat(64)));
+    await pushUntil(1, "SIGKILL");
+    writeFileSync(note, text);
+    expect((await push()).code).toBe(0);
+    expect(sent(BIG)).toBe(bigBytes);
+    expect((await s3.get(`${folder}/${BIG}`)).equals(bytesOf(files[BIG]!))).toBe(true);
+  });
+
+  it("another push that is at it is left alone", async () => {
+    const held = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    s3.onRequest = ({ query, path }) => {
+      if (!path.endsWith(BIG) || query.get("partNumber") !== "3") return;
+      asked.resolve();
+      return held.promise;
+    };
+    await using first = startMuster(["push", "tiny", destination], { ...env, S3_ENDPOINT: s3.url });
+    await asked.promise;
+    s3.onRequest = undefined;
+    expect((await push()).code).toBe(0);
+    held.resolve();
+    expect((await first.exited).code).toBe(0);
+    await expectWhole();
+    expect(readdirSync(notes())).toEqual([]);
   });
 
   it("a store that fails now and then gets all of it; one that refuses is told of, with nothing left behind", async () => {

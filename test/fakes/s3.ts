@@ -16,6 +16,7 @@ import {
   PutObjectCommand,
   type PutObjectCommandInput,
   S3Client,
+  UploadPartCommand,
 } from "@aws-sdk/client-s3";
 
 /** moto's S3 server, behind a gate that counts requests and makes trouble. moto checks no signatures: the gate asks for them. */
@@ -69,6 +70,8 @@ export interface S3 extends AsyncDisposable {
   metadata(key: string): Promise<Record<string, string>>;
   remove(key: string): Promise<void>;
   keys(prefix?: string): Promise<string[]>;
+  /** Puts other bytes in the place of a part that an unfinished upload has. */
+  replacePart(key: string, number: number, body: Uint8Array): Promise<void>;
   /** Uploads that were begun and neither completed nor aborted. */
   uploads(prefix: string): Promise<string[]>;
 }
@@ -168,6 +171,11 @@ export async function startS3(): Promise<S3> {
     async keys(Prefix) {
       const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: BUCKET, Prefix }));
       return Contents.map(({ Key }) => Key!);
+    },
+    async replacePart(Key, PartNumber, Body) {
+      const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: BUCKET }));
+      const { UploadId } = Uploads.find((upload) => upload.Key === Key)!;
+      await client.send(new UploadPartCommand({ Bucket: BUCKET, Key, UploadId, PartNumber, Body }));
     },
     async uploads(prefix) {
       const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: BUCKET }));

@@ -1,10 +1,11 @@
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type FileSource, type Hub, startHub } from "../fakes/hub/hub.ts";
 import { causalLmRepo, seededBytes, sentenceTransformerRepo } from "../fakes/tiny-models.ts";
+import { FLOCK_MISSING } from "../store/flock.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
 import { until } from "../until.ts";
 import { modelSpec } from "./sync-context.ts";
@@ -207,6 +208,60 @@ result = {
       expect(differences(path, big)).toEqual([]);
       expect(wrongBlobs(join(cache, "models--acme--big"))).toEqual([]);
       expect(await scan()).toMatchObject({ warnings: [] });
+    });
+
+    it.skipIf(FLOCK_MISSING)("and this one fetch each byte once: who begins later waits for the other", async () => {
+      for (const first of ["python", "muster"]) {
+        hub.reset();
+        rmSync(volume, { recursive: true, force: true });
+        const gate = Promise.withResolvers<void>();
+        hub.onRequest = ({ host, path }) =>
+          host === "cdn" && path.endsWith(".safetensors") ? gate.promise : undefined;
+        const asked = () => hub.requests.some(({ host, method }) => host === "cdn" && method === "GET");
+        const lock = () => readdirSync(join(cache, ".locks", "models--acme--big"), { recursive: true });
+        const python = () => download("acme/big");
+        if (first === "python") {
+          const path = python();
+          await until("Python asks for the weights", asked);
+          const child = startSync(input(), [modelSpec("acme/big")]);
+          await until("it waits for Python", () =>
+            child.lines.some(({ note }) => note === "Waiting for another tool, which is fetching model.safetensors"),
+          );
+          gate.resolve();
+          expect((await outcomeOf(child)).stored!.path).toBe(await path);
+        } else {
+          const child = startSync(input(), [modelSpec("acme/big")]);
+          await until("the weights are asked for here", asked);
+          expect(lock()).toHaveLength(1);
+          const path = python();
+          const files = () =>
+            hub.requests.filter(({ method, path: asked }) => method === "HEAD" && asked.endsWith(".safetensors"));
+          await until("Python has seen what the weights are", () => files().length > 0);
+          gate.resolve();
+          expect((await outcomeOf(child)).stored!.path).toBe(await path);
+        }
+        expect(hub.bytesServed({ file: "model.safetensors" })).toBe(bytesOf(big["model.safetensors"]).length);
+        expect(differences(await offline("acme/big"), big)).toEqual([]);
+        expect(await scan()).toMatchObject({ warnings: [] });
+      }
+    });
+
+    it.skipIf(FLOCK_MISSING)("does not keep this one from it when it hangs with its lock", async () => {
+      const gate = Promise.withResolvers<void>();
+      let first = true;
+      hub.onRequest = ({ host }) => {
+        if (host !== "cdn" || !first) return;
+        first = false;
+        return gate.promise;
+      };
+      const path = download("acme/big");
+      await until("Python asks for the weights", () => !first);
+      const { outcome, notes } = await sync({ ...input(), toolWaitMs: 50 }, [modelSpec("acme/big")]);
+      expect(outcome.error).toBeNull();
+      expect(notes.join("\n")).toContain("Waited long enough for the other tool");
+      expect(differences(outcome.stored!.path, big)).toEqual([]);
+      gate.resolve();
+      expect(differences(await path, big)).toEqual([]);
     });
 
     it("repairs nothing here and breaks nothing there when a file is gone", async () => {

@@ -5,8 +5,9 @@ import { closedPort } from "../e2e/services.ts";
 import { type Faults, type Hub, startHub } from "../fakes/hub/hub.ts";
 import { seededBytes } from "../fakes/tiny-models.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
+import { until } from "../until.ts";
 import { modelSpec, type SyncInput } from "./sync-context.ts";
-import { bytesOf, differences, sync } from "./volume.ts";
+import { bytesOf, differences, startSync, sync } from "./volume.ts";
 
 const MIB = 1 << 20;
 const BIG = "model.safetensors";
@@ -103,6 +104,28 @@ describe("several hubs", () => {
     expect(kept).toBeGreaterThan(0);
     expect(kept).toBeLessThanOrEqual(first.bytesServed({ file: BIG }));
     expect(notes.join("\n")).toContain(`Going on with ${new URL(second.url).host}`);
+  });
+
+  it("stand in at once for one that asks to be left alone for long, which is then left alone", async () => {
+    first.faults.rateLimit = { retryAfter: "600" };
+    await fetched(both(), { retries: 4 });
+    expect(second.bytesServed({ file: BIG })).toBe(bigBytes);
+    expect(first.requests).toHaveLength(1);
+  });
+
+  it("go on where one asked for a long wait in the middle of a file", async () => {
+    first.faults.serverError = { host: "cdn", skip: 1, retryAfter: "600" };
+    const notes = await fetched(both(), { retries: 4 });
+    expect(notes.join("\n")).toContain(`Going on with ${new URL(second.url).host}`);
+    expect(second.bytesServed({ file: BIG })).toBeGreaterThan(0);
+  });
+
+  it("all of them asking for a long wait: the shortest is waited for, and told", async () => {
+    first.faults.rateLimit = { host: "cdn", retryAfter: "600" };
+    second.faults.rateLimit = { host: "cdn", retryAfter: "300" };
+    const child = startSync({ endpoint: both(), volume, retries: 1 }, [modelSpec("acme/model")]);
+    const told = await until("it waits", () => child.lines.find(({ note }) => note?.includes("is left: waiting")));
+    expect(told.note).toMatch(new RegExp(`^${new URL(second.url).host} asked not to be asked for another (299|300) s`));
   });
 
   it("all of them down: the error of the first is told", async () => {

@@ -1,7 +1,6 @@
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { HttpClient } from "../../src/fetch/http-client.ts";
-import { KnownContent } from "../../src/fetch/known-content.ts";
 import { bucketOpener } from "../../src/fetch/s3/open-bucket.ts";
 import { hubMirrors } from "../../src/fetch/sources/hub-mirrors.ts";
 import { ollamaOrigin } from "../../src/fetch/sources/ollama.ts";
@@ -35,6 +34,7 @@ export interface SyncInput {
   offline?: boolean;
   minFreeBytes?: number;
   maxCacheBytes?: number;
+  toolWaitMs?: number;
 }
 
 /** Connections and transfer threads. */
@@ -80,7 +80,7 @@ export function syncContext(input: SyncInput, { client, lanes }: Transfer, signa
     ask: { client, retries: input.retries ?? 4 },
     lanes,
     openBucket,
-    content: new KnownContent(),
+    toolWaitMs: input.toolWaitMs,
     disk: new DiskBudget({
       minFreeBytes: input.minFreeBytes ?? 0,
       maxCacheBytes: input.maxCacheBytes ?? null,

@@ -19,7 +19,7 @@ import { type Hub, startHub } from "../fakes/hub/hub.ts";
 import { causalLmRepo, ggufRepo, seededBytes, sentenceTransformerRepo } from "../fakes/tiny-models.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
 import { modelSpec } from "./sync-context.ts";
-import { bytesOf, differences, filesBelow, sync, wrongBlobs } from "./volume.ts";
+import { bytesOf, differences, filesBelow, outcomeOf, startSync, sync, wrongBlobs } from "./volume.ts";
 
 const tiny = causalLmRepo("acme/tiny", { withDuplicates: true });
 /** What of it an engine needs. */
@@ -226,6 +226,27 @@ describe("blobs of another tool", () => {
     expect(outcome.fetchedBytes).toBe(0);
     expect(hub.requests.filter(({ file }) => file && file !== "config.json")).toEqual([]);
     expect(differences(stored.path, needed)).toEqual([]);
+  });
+
+  it("and those of a run that was interrupted are brought to the disk before a record vouches for them", async () => {
+    const many = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`part/${index}.txt`, `file ${index}`]));
+    hub.addRepo({ id: "acme/many", files: many });
+    const records = join(volume, ".muster", "models");
+    const tools = temporaryFolder();
+    const log = join(tools, "log");
+    // In place of the system's: notes whether the record is there already.
+    writeFileSync(join(tools, "sync"), `#!/bin/sh\nls "${records}" | wc -l >> "${log}"\n`, { mode: 0o755 });
+    const run = async () => {
+      writeFileSync(log, "");
+      const child = startSync(input(), [modelSpec("acme/many")], { before: `PATH=${tools}:$PATH` });
+      expect((await outcomeOf(child)).error).toBeNull();
+      return readFileSync(log, "utf8").trim();
+    };
+    expect(await run()).toBe("0");
+    rmSync(records, { recursive: true });
+    mkdirSync(records);
+    expect(await run()).toBe("0");
+    expect(await run()).toBe("");
   });
 
   it("that are broken are fetched again, whatever their size says", async () => {

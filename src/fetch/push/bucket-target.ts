@@ -2,10 +2,12 @@ import { createHash } from "node:crypto";
 import { type BucketPlace, showPlace } from "../../place.ts";
 import type { AskOptions } from "../ask.ts";
 import { PUBLISHED_NAME } from "../published-model.ts";
-import type { Bucket, UploadedPart } from "../s3/bucket.ts";
+import type { Bucket } from "../s3/bucket.ts";
 import { keyOf } from "../s3/bucket-shelf.ts";
 import { ByteBudget } from "./byte-budget.ts";
+import { upload } from "./multipart-upload.ts";
 import type { PushTarget } from "./push-target.ts";
+import type { UploadNotes } from "./upload-notes.ts";
 
 const MIB = 1 << 20;
 /** Bytes of parts that are held in memory, of all files together. */
@@ -18,12 +20,14 @@ export function partSize(size: number): number {
   return Math.max(8 * MIB, Math.ceil(size / MOST_PARTS / MIB) * MIB);
 }
 
+interface BucketTools {
+  bucket: Bucket;
+  notes: UploadNotes;
+  ask: Pick<AskOptions, "retries" | "onRetry">;
+}
+
 /** A model's folder in a bucket. `place` is that folder. */
-export function bucketTarget(
-  place: BucketPlace,
-  bucket: Bucket,
-  ask: Pick<AskOptions, "retries" | "onRetry">,
-): PushTarget {
+export function bucketTarget(place: BucketPlace, { bucket, notes, ask }: BucketTools): PushTarget {
   const budget = new ByteBudget(HELD);
   const options = (signal: AbortSignal) => ({ ...ask, signal });
   return {
@@ -34,7 +38,8 @@ export function bucketTarget(
       return found?.size === size && found.sha256 === sha256;
     },
     prepare: async () => undefined,
-    async put({ path, size, sha256 }, content, { signal, onBytes }) {
+    async put(file, content, { signal, onBytes }) {
+      const { path, size, sha256 } = file;
       const key = keyOf(place, path);
       const length = partSize(size);
       if (size <= length) {
@@ -48,7 +53,7 @@ export function bucketTarget(
           release();
         }
       }
-      await upload(bucket, key, sha256, { ...options(signal), size, length, content, budget, onBytes });
+      await upload({ ...options(signal), bucket, key, file, length, content, budget, notes, onBytes });
     },
     remove: (path, signal) => bucket.remove(keyOf(place, path), options(signal)),
     async writeManifest(text, signal) {
@@ -61,51 +66,4 @@ export function bucketTarget(
       );
     },
   };
-}
-
-interface Upload extends Pick<AskOptions, "retries" | "onRetry"> {
-  signal: AbortSignal;
-  size: number;
-  length: number;
-  content: { read(length: number): Promise<Buffer>; finish(): string };
-  budget: ByteBudget;
-  onBytes: (count: number) => void;
-}
-
-/** Parts are read in order, for the digest, and sent side by side; nothing shows before all are there and right. */
-async function upload(bucket: Bucket, key: string, sha256: string, work: Upload): Promise<void> {
-  const { size, length, content, budget, onBytes } = work;
-  const id = await bucket.beginUpload(key, sha256, work);
-  const stop = new AbortController();
-  const ask = { ...work, signal: AbortSignal.any([work.signal, stop.signal]) };
-  const sending: Promise<UploadedPart>[] = [];
-  try {
-    for (let number = 1; (number - 1) * length < size; number += 1) {
-      const release = await budget.take(length);
-      const body = await readPart(content, length, ask.signal).catch((error: unknown) => {
-        release();
-        throw error;
-      });
-      const sent = bucket.putPart(key, id, { number, body }, ask).finally(release);
-      sending.push(sent);
-      sent.then(
-        () => onBytes(body.length),
-        (error: unknown) => stop.abort(error),
-      );
-    }
-    const parts = await Promise.all(sending);
-    content.finish();
-    await bucket.completeUpload(key, id, parts, ask);
-  } catch (error) {
-    stop.abort(error);
-    await Promise.allSettled(sending);
-    // Also when told to stop: parts that nobody completes would be paid for.
-    await bucket.abortUpload(key, id, { retries: 1 }).catch(() => undefined);
-    throw error;
-  }
-}
-
-async function readPart(content: Upload["content"], length: number, signal: AbortSignal): Promise<Buffer> {
-  signal.throwIfAborted();
-  return content.read(length);
 }

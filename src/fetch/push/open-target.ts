@@ -9,9 +9,19 @@ import type { SyncContext } from "../sync-context.ts";
 import { bucketTarget } from "./bucket-target.ts";
 import { folderTarget } from "./folder-target.ts";
 import type { PushTarget } from "./push-target.ts";
+import { UploadNotes } from "./upload-notes.ts";
+
+export interface PushContext extends Pick<SyncContext, "openBucket" | "ask"> {
+  /** Private to this worker. */
+  stateFolder: () => Promise<string>;
+}
 
 /** Where the model goes below s3://bucket/prefix, a folder or a file:// URL. Throws USAGE. */
-export async function openTarget(destination: string, model: StoredModel, context: SyncContext): Promise<PushTarget> {
+export async function openTarget(
+  destination: string,
+  model: StoredModel,
+  { openBucket, ask, stateFolder }: PushContext,
+): Promise<PushTarget> {
   const place = parsePlace(destination);
   const folder = publishedFolder(model);
   if (place?.kind === "path") {
@@ -20,8 +30,9 @@ export async function openTarget(destination: string, model: StoredModel, contex
     return folderTarget(join(place.path, folder), disk);
   }
   if (place?.kind === "s3") {
-    const bucket = await context.openBucket(place.bucket);
-    return bucketTarget({ ...place, prefix: keyOf(place, folder) }, bucket, context.ask);
+    const bucket = await openBucket(place.bucket);
+    const notes = new UploadNotes(stateFolder);
+    return bucketTarget({ ...place, prefix: keyOf(place, folder) }, { bucket, notes, ask });
   }
   throw new MusterError("USAGE", `${JSON.stringify(destination)} is no place to push to.`, {
     hint: "Name one: `muster push MODEL s3://bucket/prefix`, or an absolute folder, or a file:// URL.",

@@ -6,6 +6,8 @@ import {
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
+  type Part,
   PutObjectCommand,
   S3Client,
   type S3ClientConfig,
@@ -38,7 +40,16 @@ export interface UploadedPart {
   ETag: string | undefined;
 }
 
-type Ask = Pick<AskOptions, "retries" | "signal" | "onRetry">;
+/** Of an unfinished upload, as the store lists it. */
+export interface StoredPart {
+  part: UploadedPart;
+  size: number;
+  /** Of its bytes, where the store tells. */
+  crc32: number | null;
+  md5: string | null;
+}
+
+type Ask = Pick<AskOptions, "retries" | "mostWaitMs" | "signal" | "onRetry">;
 
 /** Credentials come from where AWS tools look for them. */
 export function connectBuckets(store: ObjectStore, dispatcher: Dispatcher): (name: string) => Bucket {
@@ -64,13 +75,13 @@ export class Bucket {
   readonly name: string;
   readonly #client: S3Client;
   readonly #signer: S3Client;
-  readonly #endpoint: string;
+  readonly endpoint: string;
 
   constructor(name: string, { client, signer, endpoint }: { client: S3Client; signer: S3Client; endpoint: string }) {
     this.name = name;
     this.#client = client;
     this.#signer = signer;
-    this.#endpoint = endpoint;
+    this.endpoint = endpoint;
   }
 
   /** A small object as text; null where there is none. */
@@ -80,7 +91,7 @@ export class Bucket {
         new GetObjectCommand({ Bucket: this.name, Key: key }),
         { abortSignal },
       );
-      if (ContentLength > LARGEST_TEXT) throw tooLong(this.#show(key), ContentLength);
+      if (ContentLength > LARGEST_TEXT) throw tooLong(this.show(key), ContentLength);
       return (await Body?.transformToString()) ?? "";
     });
   }
@@ -175,6 +186,23 @@ export class Bucket {
     return { PartNumber, ETag, ...(ChecksumCRC32 ? { ChecksumCRC32 } : {}) };
   }
 
+  /** What an unfinished upload has, by number; null where there is no such upload any more. */
+  listParts(key: string, UploadId: string, options: Ask): Promise<Map<number, StoredPart> | null> {
+    return this.#orNull(key, options, async (abortSignal) => {
+      const found = new Map<number, StoredPart>();
+      let PartNumberMarker: string | undefined;
+      do {
+        const page = await this.#client.send(
+          new ListPartsCommand({ Bucket: this.name, Key: key, UploadId, PartNumberMarker }),
+          { abortSignal },
+        );
+        for (const part of page.Parts ?? []) if (part.PartNumber) found.set(part.PartNumber, storedPart(part));
+        PartNumberMarker = page.IsTruncated ? page.NextPartNumberMarker : undefined;
+      } while (PartNumberMarker);
+      return found;
+    });
+  }
+
   async completeUpload(key: string, UploadId: string, parts: UploadedPart[], options: Ask): Promise<void> {
     const Parts = parts.toSorted((a, b) => a.PartNumber - b.PartNumber);
     await this.#ask(key, options, (abortSignal) =>
@@ -206,16 +234,21 @@ export class Bucket {
     }
   }
 
-  #ask<T>(key: string, { retries, signal, onRetry }: Ask, work: (signal?: AbortSignal) => Promise<T>): Promise<T> {
+  #ask<T>(
+    key: string,
+    { retries, mostWaitMs, signal, onRetry }: Ask,
+    work: (signal?: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const once = () => work(signal).catch((error: unknown) => Promise.reject(this.#fail(error, key)));
-    return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, signal, onRetry });
+    return retry(once, { retries, minDelayMs: 500, maxDelayMs: 15_000, mostWaitMs, signal, onRetry });
   }
 
   #fail(error: unknown, key: string): MusterError {
-    return s3Error(error, { name: this.#show(key), endpoint: this.#endpoint });
+    return s3Error(error, { name: this.show(key), endpoint: this.endpoint });
   }
 
-  #show(key: string): string {
+  /** The object's address, for people. */
+  show(key: string): string {
     return `s3://${this.name}/${key}`;
   }
 }
@@ -223,6 +256,16 @@ export class Bucket {
 /** Of a whole object; what ends in -N is a checksum of its parts' checksums, and says nothing here. */
 function fromBase64(checksum = ""): string | null {
   return checksum.includes("-") ? null : Buffer.from(checksum, "base64").toString("hex");
+}
+
+function storedPart({ PartNumber = 0, ETag, Size = 0, ChecksumCRC32 }: Part): StoredPart {
+  const md5 = /^"?([0-9a-f]{32})"?$/i.exec(ETag ?? "")?.[1]?.toLowerCase() ?? null;
+  return {
+    part: { PartNumber, ETag, ...(ChecksumCRC32 ? { ChecksumCRC32 } : {}) },
+    size: Size,
+    crc32: ChecksumCRC32 ? Buffer.from(ChecksumCRC32, "base64").readUInt32BE() : null,
+    md5,
+  };
 }
 
 function tooLong(name: string, size: number): MusterError {

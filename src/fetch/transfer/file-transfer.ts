@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { MusterError } from "../../errors.ts";
-import { fullJitter } from "../../retry.ts";
+import { askedWait, fullJitter, LONG_WAIT_MS } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { gaps, type Range, totalBytes } from "../../store/ranges.ts";
 import { volumeError } from "../../store/volume-error.ts";
@@ -165,13 +165,16 @@ export class FileTransfer {
     if (!this.#whole && this.#missing(claim).length === 0) return error;
     const progressed = claim.position > claim.start && !this.#whole;
     const failures = progressed ? 0 : claim.failures + 1;
-    if (failures > (this.#job.patient ? RETRIES.patient : RETRIES.hasty)) {
+    const { patient } = this.#job;
+    // Another origin can serve meanwhile.
+    const isPutOff = !patient && askedWait(error) > LONG_WAIT_MS;
+    if (isPutOff || failures > (patient ? RETRIES.patient : RETRIES.hasty)) {
       this.#fail(error);
       return error;
     }
     // What brought bytes is worth trying again at once.
     const wait = progressed ? fullJitter(1, 200, 200) : fullJitter(failures, 500, 30_000);
-    const delay = wait + Number(error.details.retryAfterMs ?? 0);
+    const delay = wait + askedWait(error);
     const when = progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`;
     this.#tools.onNote(`${error.message}${when}`);
     try {

@@ -81,7 +81,7 @@ describe.skipIf(S3_MISSING)("an object store", () => {
   async function push(destination: string, model = stored) {
     await using transfer = openTransfer(input(""));
     const context = syncContext({ ...input(""), volume: full }, transfer);
-    const target = await openTarget(destination, model, context);
+    const target = await openTarget(destination, model, { ...context, stateFolder: async () => full });
     const nothing = () => undefined;
     return await pushModel(model, target, {
       signal: new AbortController().signal,
