@@ -55,7 +55,7 @@ export function allScenarios(mib: number): Scenario[] {
   const many = dataSet("many", 8, share(8) * MIB);
   const small = dataSet("small", Math.max(60, Math.round((mib * 2000) / 4096)), 64 * KIB);
   const medium = dataSet("medium", 1, share(4) * MIB);
-  const little = dataSet("little", 1, share(64) * MIB);
+  const little = dataSet("little", 1, share(128) * MIB);
   const warm = dataSet("sixty", 60, 64 * KIB);
   const rate = ((SEGMENT * 1.22) / (0.1 * Math.sqrt(0.001)) / MIB).toFixed(2);
   const model = `Each connection starts slowly, with ten segments of ${SEGMENT} bytes doubled each round trip`;
@@ -124,7 +124,7 @@ export function allScenarios(mib: number): Scenario[] {
     },
     {
       name: "lossy",
-      title: `1 × ${inWords(share(64))}, 100 ms round trip, 0.1 % loss`,
+      title: `1 × ${inWords(share(128))}, 100 ms round trip, 0.1 % loss`,
       about: `50 ms each way. ${model} until the first loss; then half at each round trip that loses a segment and one segment more at each that does not, in the mean MSS / RTT × 1.22 / √p, which is ${rate} MiB/s a connection. Losses are drawn from a seed: the n-th connection of every tool has the same luck in a round. What the model leaves out: retransmissions take no time, and connections do not share a bottleneck.`,
       set: little,
       port: "plain",

@@ -28,7 +28,12 @@ const CLEAN = { code: 0, lastLines: ["INFO  Draining: told to stop", "INFO  Stop
 test.concurrent("in the middle of a download", async ({ expect }) => {
   await using hub = await startMiniLmHub(12 << 20);
   await using coordinator = await startTestCoordinator();
-  using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, ...coordinator.env });
+  using here = place({
+    WORKER_TYPE: "embedding",
+    HF_ENDPOINT: hub.url,
+    MAX_CONNECTIONS: "1",
+    ...coordinator.env,
+  });
   const gate = holdWeights(hub);
   await using agent = startMuster(["start"], here.env);
   await coordinator.worker("a part is there", ({ models }) => models.some(({ bytesDone }) => bytesDone >= 8 << 20));
