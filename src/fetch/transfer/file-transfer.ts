@@ -31,6 +31,7 @@ export interface TransferTools {
 
 /** Attempts at a range that bring nothing, after the first: where no other origin is left, and where one is. */
 const RETRIES = { patient: 8, hasty: 2 };
+const TELL_AGAIN_MS = 5_000;
 /** Why a range is given up that another connection has brought. */
 const OUTRUN = Symbol("outrun");
 
@@ -45,6 +46,8 @@ export class FileTransfer {
   readonly #signal: AbortSignal;
   readonly #active = new Claims();
   readonly #waiting = new WaitingRanges();
+  /** Troubles by their words, and until when they need not be told of again. */
+  readonly #told = new Map<string, number>();
   #digest: DigestFeed | null = null;
   /** The server sends whole files only. */
   #whole = false;
@@ -175,8 +178,7 @@ export class FileTransfer {
     // What brought bytes is worth trying again at once.
     const wait = progressed ? fullJitter(1, 200, 200) : fullJitter(failures, 500, 30_000);
     const delay = wait + askedWait(error);
-    const when = progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`;
-    this.#tools.onNote(`${error.message}${when}`);
+    this.#tellOfRetry(error.message, progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`);
     try {
       if (this.#whole) this.#startOver();
     } catch (cause) {
@@ -186,6 +188,13 @@ export class FileTransfer {
     const range = this.#whole ? { start: 0, end: this.#job.size } : claim;
     this.#waiting.add(this.#missing(range), { failures, notBefore: performance.now() + delay });
     return error;
+  }
+
+  /** Sixteen connections that meet the same trouble are one trouble. */
+  #tellOfRetry(what: string, when: string): void {
+    if (performance.now() < (this.#told.get(what) ?? 0)) return;
+    this.#told.set(what, performance.now() + TELL_AGAIN_MS);
+    this.#tools.onNote(what + when);
   }
 
   /** What of the range is not there, and nobody is fetching. */
