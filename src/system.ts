@@ -1,6 +1,6 @@
 import { access, constants, mkdir } from "node:fs/promises";
 import { homedir, tmpdir, userInfo } from "node:os";
-import { dirname, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import checkDiskSpaceModule from "check-disk-space";
 import manifest from "../package.json" with { type: "json" };
 import { MusterError } from "./errors.ts";
@@ -28,6 +28,14 @@ export async function isAccessible(path: string, mode: number): Promise<boolean>
     () => true,
     () => false,
   );
+}
+
+/** Whether a program of this name is found in a list of folders such as PATH. */
+export async function isInstalled(program: string, path = process.env.PATH ?? ""): Promise<boolean> {
+  for (const folder of path.split(delimiter)) {
+    if (await isAccessible(join(folder, program), constants.X_OK)) return true;
+  }
+  return false;
 }
 
 /** The first private folder of this worker that can be written, made if need be. */

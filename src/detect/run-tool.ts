@@ -1,4 +1,4 @@
-import { execa } from "execa";
+import { isInstalled } from "../system.ts";
 
 export interface ToolOptions {
   timeoutMs: number;
@@ -28,6 +28,11 @@ export async function runTool(command: string, args: string[], options: ToolOpti
   const { timeoutMs, path, signal } = options;
   signal?.throwIfAborted();
 
+  if (!(await isInstalled(command, path))) return { ok: false, failure: { kind: "missing" } };
+  signal?.throwIfAborted();
+
+  // A machine without GPUs starts without it.
+  const { execa } = await import("execa");
   const child = execa(command, args, {
     reject: false,
     stdin: "ignore",

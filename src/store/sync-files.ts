@@ -1,6 +1,5 @@
 import { open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { execa } from "execa";
 import { syncFolder } from "./partial-file.ts";
 
 /** From here on one flush of the file system is cheaper than one of each file. */
@@ -23,6 +22,8 @@ export async function syncFiles(unsynced: readonly string[], renamed: readonly s
 async function syncFileSystem(path: string): Promise<boolean> {
   // Without `cleanup`, for which execa listens to signals: where it has listened to SIGXFSZ a limit on file sizes kills.
   const options = { reject: false, cleanup: false, stdio: "ignore" } as const;
+  // Loaded where it is needed: a start with everything there does without.
+  const { execa } = await import("execa");
   const { failed } = await execa("sync", ["--file-system", path], options);
   return !failed;
 }

@@ -1,7 +1,6 @@
-import { constants } from "node:fs";
-import { access, type FileHandle, open } from "node:fs/promises";
-import { delimiter, dirname, join } from "node:path";
-import { execa } from "execa";
+import { type FileHandle, open } from "node:fs/promises";
+import { dirname } from "node:path";
+import { isInstalled } from "../system.ts";
 import { makeFolder } from "./make-folder.ts";
 
 /** A process inherits the descriptors as 3, 4 and so on. 1 says that another has the lock; anything else, that there are none here. */
@@ -35,6 +34,8 @@ export class ToolLocks implements AsyncDisposable {
     }
     const inherited = [...handles.values()].map(inherit);
     const numbers = inherited.map((_, index) => String(index + FIRST_FD));
+    // Only who fetches needs it: a start with everything there does not pay for it.
+    const { execa } = await import("execa");
     const { stdout } = await execa("sh", ["-c", TRY_ALL, "sh", ...numbers], {
       stdio: ["ignore", "pipe", "ignore", ...inherited],
       ...QUIETLY,
@@ -55,6 +56,7 @@ export class ToolLocks implements AsyncDisposable {
   async wait(path: string, { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal }): Promise<boolean> {
     const handle = this.#handles.get(path);
     if (!handle) return false;
+    const { execa } = await import("execa");
     const { failed } = await execa("flock", [String(FIRST_FD)], {
       stdio: ["ignore", "ignore", "ignore", inherit(handle)],
       timeout: timeoutMs,
@@ -86,15 +88,4 @@ async function openLock(path: string): Promise<FileHandle> {
 /** execa hands on any descriptor, which its types do not know. */
 function inherit({ fd }: FileHandle): "inherit" {
   return fd as unknown as "inherit";
-}
-
-async function isInstalled(command: string): Promise<boolean> {
-  for (const folder of (process.env.PATH ?? "").split(delimiter)) {
-    const found = await access(join(folder, command), constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (found) return true;
-  }
-  return false;
 }

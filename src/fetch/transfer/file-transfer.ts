@@ -61,8 +61,7 @@ export class FileTransfer {
     this.#job = job;
     this.#tools = tools;
     this.#signal = AbortSignal.any([tools.signal, this.#stop.signal]);
-    const { url, authorization, signed, name, page, settings, size } = job;
-    this.#source = { url, authorization, signed, name, page, settings, size, direct: null, etag: null };
+    this.#source = { ...job, direct: null, etag: null };
     try {
       this.#partial = PartialFile.open(job.folder, job.digest, job.size, { journaled: isJournaled(job) });
     } catch (error) {
