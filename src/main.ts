@@ -132,14 +132,15 @@ command(
 command(
   program
     .command("coordinator")
-    .description("run the reference coordinator (in memory)")
+    .description("run the reference coordinator")
     .option(...jsonLog)
     .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
+    .option("--store <file>", "SQLite database that keeps the jobs; without it they are kept in memory only")
     .addHelpText(
       "after",
       "\nCOORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE is the token workers and clients need; without one only loopback is served.",
     ),
-  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as { json?: boolean; listen: string }),
+  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as { json?: boolean; listen: string; store?: string }),
 );
 
 try {

@@ -1,10 +1,12 @@
 import { once } from "node:events";
 import { startCoordinator } from "../coordinator/coordinator.ts";
+import { openMemoryStore } from "../coordinator/stores/memory.ts";
+import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
-/** `muster coordinator`: the reference coordinator, in memory, until SIGTERM. */
-export async function coordinator(options: GlobalOptions & { listen: string }): Promise<number> {
+/** `muster coordinator`: the reference coordinator, until SIGTERM. */
+export async function coordinator(options: GlobalOptions & { listen: string; store?: string }): Promise<number> {
   const { config, log } = setup({ logTo: "stdout", logFile: false, jsonLog: options.json });
   const { hostname, port } = parseListen(options.listen);
   const server = await startCoordinator({
@@ -13,6 +15,7 @@ export async function coordinator(options: GlobalOptions & { listen: string }): 
     workerToken: config.coordinatorToken,
     clientToken: config.coordinatorToken,
     log,
+    store: options.store ? openSqliteStore(options.store) : openMemoryStore(),
   });
   log.info(
     `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, GET ${server.url}/v1/workers lists them`,
