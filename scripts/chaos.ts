@@ -4,7 +4,11 @@ import { runChaos } from "../test/e2e/chaos/chaos.ts";
 /** The long chaos run: `npm run chaos -- --jobs 10000 --seed 1`. Exits 1 where a job was lost, wrong, or run twice at once. */
 
 const { values } = parseArgs({
-  options: { jobs: { type: "string", default: "2000" }, seed: { type: "string", default: "1" }, help: { type: "boolean" } },
+  options: {
+    jobs: { type: "string", default: "2000" },
+    seed: { type: "string", default: "1" },
+    help: { type: "boolean" },
+  },
 });
 if (values.help) {
   process.stdout.write("usage: npm run chaos -- [--jobs 2000] [--seed 1]\n");

@@ -143,7 +143,10 @@ command(
       "after",
       "\nCOORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE is the token workers and clients need; without one only loopback is served.",
     ),
-  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as Parameters<typeof import("./cli/coordinator.ts").coordinator>[0]),
+  async (options) =>
+    (await import("./cli/coordinator.ts")).coordinator(
+      options as Parameters<typeof import("./cli/coordinator.ts").coordinator>[0],
+    ),
 );
 
 try {

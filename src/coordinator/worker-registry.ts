@@ -114,10 +114,7 @@ export function createWorkerRegistry(options: { leaseMs: number; graceMs: number
   };
 }
 
-function membership(
-  record: WorkerRecord,
-  events: { current(): boolean; heard(): boolean; left(): void },
-): Membership {
+function membership(record: WorkerRecord, events: { current(): boolean; heard(): boolean; left(): void }): Membership {
   const { view } = record;
   return {
     epoch: view.epoch,

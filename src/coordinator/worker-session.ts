@@ -78,38 +78,28 @@ interface Speaker {
 }
 
 function take(frame: Exclude<WorkerFrame, Hello>, { workerId, member, peer, dispatcher }: Speaker): void {
-  switch (frame.t) {
-    case "beat":
-      member.beat(frame);
-      peer.send({ t: "beat.ack", n: frame.n, ...dispatcher.renew(workerId, frame.jobs) });
-      return dispatcher.changed();
-    case "model.state":
-      member.model(frame);
-      return dispatcher.changed();
-    case "credit":
-      return dispatcher.credit(workerId, frame.kind, frame.n);
-    case "job.accept":
-      return;
-    case "job.reject":
-      return dispatcher.rejected(workerId, frame, frame.code);
-    case "job.chunk": {
-      const { jobId, attempt } = frame;
-      const cs = dispatcher.chunk(workerId, frame);
-      if (cs !== null && cs > 0) peer.send({ t: "chunk.ack", jobId, attempt, cs: cs - 1 });
-      return;
-    }
-    case "job.result": {
-      const { jobId, attempt } = frame;
-      dispatcher.result(workerId, frame);
-      // Also of what is nobody's any more: the worker need not keep it.
-      peer.send({ t: "result.ack", jobId, attempt });
-      return;
-    }
-    case "drain":
-      return member.drain();
-    case "bye":
-      member.bye();
-      return dispatcher.leaves(workerId);
+  if (frame.t === "beat") {
+    member.beat(frame);
+    peer.send({ t: "beat.ack", n: frame.n, ...dispatcher.renew(workerId, frame.jobs) });
+    dispatcher.changed();
+  } else if (frame.t === "model.state") {
+    member.model(frame);
+    dispatcher.changed();
+  } else if (frame.t === "credit") dispatcher.credit(workerId, frame.kind, frame.n);
+  else if (frame.t === "job.reject") dispatcher.rejected(workerId, frame, frame.code);
+  else if (frame.t === "job.chunk") {
+    const { jobId, attempt } = frame;
+    const cs = dispatcher.chunk(workerId, frame);
+    if (cs) peer.send({ t: "chunk.ack", jobId, attempt, cs: cs - 1 });
+  } else if (frame.t === "job.result") {
+    const { jobId, attempt } = frame;
+    dispatcher.result(workerId, frame);
+    // Also of what is nobody's any more: the worker need not keep it.
+    peer.send({ t: "result.ack", jobId, attempt });
+  } else if (frame.t === "drain") member.drain();
+  else if (frame.t === "bye") {
+    member.bye();
+    dispatcher.leaves(workerId);
   }
 }
 

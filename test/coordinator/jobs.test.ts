@@ -22,7 +22,10 @@ function setUp(options: Partial<CoordinatorOptions> = {}) {
 }
 
 /** A worker that is ready and takes as many chats as its credit says. */
-async function join(url: string, { workerId = "worker-1", credit = 1, ...change }: Parameters<typeof hello>[0] & { credit?: number } = {}) {
+async function join(
+  url: string,
+  { workerId = "worker-1", credit = 1, ...change }: Parameters<typeof hello>[0] & { credit?: number } = {},
+) {
   const worker = await openRawWorker(url);
   worker.send(hello({ workerId, models: [MODEL], ready: true, ...change }));
   worker.send(beat(1));
@@ -47,7 +50,14 @@ describe("a job", () => {
     using worker = await join(peer.wsUrl);
     const { id } = peer.jobs.submit({ ...CHAT, model: "llama:8b", stream: true });
     const offer = await worker.offer();
-    expect(offer).toMatchObject({ jobId: id, attempt: 1, kind: "chat", model: "llama:8b", input: CHAT.input, stream: true });
+    expect(offer).toMatchObject({
+      jobId: id,
+      attempt: 1,
+      kind: "chat",
+      model: "llama:8b",
+      input: CHAT.input,
+      stream: true,
+    });
     expect(offer.remainingMs).toBeGreaterThan(0);
     worker.send({ t: "job.accept", jobId: id, attempt: 1 });
     worker.answer(offer, "hi");
@@ -71,7 +81,10 @@ describe("a job", () => {
   test("that was sent twice under one id is one", async () => {
     await using peer = await setUp();
     const first = peer.jobs.submit({ ...CHAT, id: "same" });
-    expect(peer.jobs.submit({ ...CHAT, id: "same", model: "other" })).toMatchObject({ createdAt: first.createdAt, model: "llama" });
+    expect(peer.jobs.submit({ ...CHAT, id: "same", model: "other" })).toMatchObject({
+      createdAt: first.createdAt,
+      model: "llama",
+    });
   });
 
   test("that is turned down goes to another worker at once, and waits where there is none", async () => {
@@ -138,7 +151,14 @@ describe("a worker that", () => {
     const { id } = peer.jobs.submit(CHAT);
     await worker.offer();
     for (let n = 2; n < 12; n += 1) {
-      worker.send(beat(n, { jobs: [{ jobId: id, attempt: 1 }, { jobId: "unknown", attempt: 1 }] }));
+      worker.send(
+        beat(n, {
+          jobs: [
+            { jobId: id, attempt: 1 },
+            { jobId: "unknown", attempt: 1 },
+          ],
+        }),
+      );
       const ack = await until("it is acknowledged", () => worker.all("beat.ack").find((frame) => frame.n === n));
       expect(ack).toMatchObject({ renewed: [id], lost: ["unknown"] });
       await new Promise((resolve) => setTimeout(resolve, 40));
@@ -216,16 +236,39 @@ test("a coordinator that is started again knows its jobs, and who has them", asy
 });
 
 describe("over HTTP", () => {
-  const call = async (url: string, method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
-    const response = await fetch(url + path, { method, headers, body: typeof body === "string" ? body : JSON.stringify(body) });
+  const call = async (
+    url: string,
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ) => {
+    const response = await fetch(url + path, {
+      method,
+      headers,
+      body: typeof body === "string" ? body : JSON.stringify(body),
+    });
     return { status: response.status, location: response.headers.get("location"), body: await response.json() };
   };
 
   test("a job is taken, shown and cancelled", async () => {
     await using peer = await setUp();
-    const taken = await call(peer.url, "POST", "/v1/jobs", { ...CHAT, timeoutMs: 60_000 }, { "idempotency-key": "a/b" });
-    expect(taken).toMatchObject({ status: 202, location: "/v1/jobs/a%2Fb", body: { object: "job", id: "a/b", state: "queued" } });
-    expect(await call(peer.url, "GET", "/v1/jobs/a%2Fb")).toMatchObject({ status: 200, body: { id: "a/b", output: null } });
+    const taken = await call(
+      peer.url,
+      "POST",
+      "/v1/jobs",
+      { ...CHAT, timeoutMs: 60_000 },
+      { "idempotency-key": "a/b" },
+    );
+    expect(taken).toMatchObject({
+      status: 202,
+      location: "/v1/jobs/a%2Fb",
+      body: { object: "job", id: "a/b", state: "queued" },
+    });
+    expect(await call(peer.url, "GET", "/v1/jobs/a%2Fb")).toMatchObject({
+      status: 200,
+      body: { id: "a/b", output: null },
+    });
     expect(await call(peer.url, "POST", "/v1/jobs/a%2Fb/cancel")).toMatchObject({
       status: 202,
       body: { state: "cancelled", error: { code: "CANCELLED" } },
@@ -244,7 +287,11 @@ describe("over HTTP", () => {
 
   test("what is not there is said so", async () => {
     await using peer = await setUp();
-    for (const [method, path] of [["GET", "/v1/jobs/none"], ["POST", "/v1/jobs/none/cancel"], ["POST", "/v1/jobs/none/dance"]] as const)
+    for (const [method, path] of [
+      ["GET", "/v1/jobs/none"],
+      ["POST", "/v1/jobs/none/cancel"],
+      ["POST", "/v1/jobs/none/dance"],
+    ] as const)
       expect((await call(peer.url, method, path)).status).toBe(404);
     expect((await call(peer.url, "DELETE", "/v1/jobs/none")).status).toBe(405);
   });

@@ -80,7 +80,8 @@ export class Dispatcher {
     const job = this.get(id);
     const assignment = this.#assignments.get(id);
     if (!job || isFinal(job.state)) return job;
-    if (assignment) this.#options.workers.send(assignment.workerId, { t: "job.cancel", jobId: id, attempt: job.attempt });
+    if (assignment)
+      this.#options.workers.send(assignment.workerId, { t: "job.cancel", jobId: id, attempt: job.attempt });
     else this.#end(job, job.attempt, failed("CANCELLED", "It was cancelled before it began."));
     return this.get(id);
   }
@@ -200,7 +201,18 @@ export class Dispatcher {
     const { attempt, kind, model, input, stream, retrySafe } = job;
     const { lease } = this.#assignments.add({ jobId: id, attempt }, workerId);
     const remainingMs = Math.max(1, job.deadlineAt - Date.now());
-    const offer = { t: "job.offer", jobId: id, attempt, lease, kind, model, input, remainingMs, stream, retrySafe } as const;
+    const offer = {
+      t: "job.offer",
+      jobId: id,
+      attempt,
+      lease,
+      kind,
+      model,
+      input,
+      remainingMs,
+      stream,
+      retrySafe,
+    } as const;
     if (!workers.send(workerId, offer)) this.#requeue({ jobId: id, attempt }, { failed: false });
   }
 

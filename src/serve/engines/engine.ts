@@ -73,7 +73,12 @@ export interface EngineHealth {
 export interface Engine {
   readonly kind: EngineKind;
   readonly url: string;
-  run<K extends EngineKindOfJob>(kind: K, model: EngineModel, body: EngineBodies[K], call: EngineCall): Promise<EngineAnswer>;
+  run<K extends EngineKindOfJob>(
+    kind: K,
+    model: EngineModel,
+    body: EngineBodies[K],
+    call: EngineCall,
+  ): Promise<EngineAnswer>;
   /** Loads the model by the smallest call of its task. Loading may take minutes: only the signal ends it. */
   warmUp(model: EngineModel, signal: AbortSignal): Promise<void>;
   /** Short; never throws. */

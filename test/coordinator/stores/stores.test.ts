@@ -18,7 +18,13 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function job(id: string, change: Partial<JobRecord> = {}): JobRecord {
   return {
-    ...{ id, kind: "chat", model: "llama", input: { messages: [{ role: "user", content: "grüß dich" }] }, stream: true },
+    ...{
+      id,
+      kind: "chat",
+      model: "llama",
+      input: { messages: [{ role: "user", content: "grüß dich" }] },
+      stream: true,
+    },
     ...{ retrySafe: false, maxAttempts: 3, createdAt: 1, deadlineAt: 2, state: "queued", attempt: 0, failures: 0 },
     ...{ workerId: null, outcome: null, finishedAt: null },
     ...change,
@@ -90,7 +96,9 @@ describe.each(stores)("the %s store", (_name, open) => {
             expect(assigned !== null).toBe(before?.state === "queued");
             if (assigned) expect(assigned.attempt).toBe(before!.attempt + 1);
           } else if (what === "release") {
-            expect(store.release(id, attempt, { failed: false })).toBe(before?.state === "assigned" && before.attempt === attempt);
+            expect(store.release(id, attempt, { failed: false })).toBe(
+              before?.state === "assigned" && before.attempt === attempt,
+            );
           } else if (store.commit(id, attempt, DONE)) {
             expect(before?.attempt).toBe(attempt);
             ended.set(id, (ended.get(id) ?? 0) + 1);
@@ -119,7 +127,9 @@ it("what the sqlite store has said outlives a kill", async () => {
       if (n % 2) store.commit(id, 1, { status: "done", output: n });
       process.stdout.write(n + "\\n");
     }`;
-  const writer = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  const writer = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   let said = "";
   writer.stdout.setEncoding("utf8").on("data", (text: string) => {
     said += text;
@@ -129,7 +139,9 @@ it("what the sqlite store has said outlives a kill", async () => {
   const last = said.trimEnd().split("\n").length - 1;
   const store = openSqliteStore(path);
   for (let n = 0; n <= last; n += 1) {
-    expect(store.get(`job-${n}`)).toMatchObject(n % 2 ? { state: "done", outcome: { output: n } } : { state: "assigned" });
+    expect(store.get(`job-${n}`)).toMatchObject(
+      n % 2 ? { state: "done", outcome: { output: n } } : { state: "assigned" },
+    );
   }
   store.close();
 });

@@ -51,7 +51,9 @@ export async function runChaos({ jobs, seed, say = () => undefined }: ChaosOptio
   const fleet = stack.use(await startFleet(engine, random));
   const names = Array.from({ length: jobs }, (_, index) => `job-${index}`);
   const call = (path: string, init: RequestInit = {}) =>
-    untilAnswered(() => fetch(fleet.url + path, { headers: JSON_HEADERS, ...init, signal: AbortSignal.timeout(5_000) }));
+    untilAnswered(() =>
+      fetch(fleet.url + path, { headers: JSON_HEADERS, ...init, signal: AbortSignal.timeout(5_000) }),
+    );
 
   const stop = new AbortController();
   const troubles = fleet.trouble(stop.signal, say);

@@ -18,10 +18,12 @@ export async function startCuttingProxy(port: () => number): Promise<CuttingProx
     const pair: [Socket, Socket] = [client, upstream];
     pairs.add(pair);
     for (const [from, to] of [pair, [upstream, client] as const]) {
-      from.on("error", () => undefined).on("close", () => {
-        to.destroy();
-        pairs.delete(pair);
-      });
+      from
+        .on("error", () => undefined)
+        .on("close", () => {
+          to.destroy();
+          pairs.delete(pair);
+        });
       from.on("data", (bytes) => {
         if (!to.write(bytes)) from.pause();
       });
