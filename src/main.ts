@@ -132,14 +132,21 @@ command(
 command(
   program
     .command("coordinator")
-    .description("run the reference coordinator (in memory)")
+    .description("run the reference coordinator")
     .option(...jsonLog)
     .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
+    .option("--store <file>", "SQLite database that keeps the jobs; without it they are kept in memory only")
+    .option("--beat-ms <n>", "interval of the workers' beats", "10000")
+    .option("--lease-ms <n>", "how long a silent worker counts as alive, and has its jobs", "45000")
+    .option("--grace-ms <n>", "how long after that its jobs still wait for it", "30000")
     .addHelpText(
       "after",
       "\nCOORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE is the token workers and clients need; without one only loopback is served.",
     ),
-  async (options) => (await import("./cli/coordinator.ts")).coordinator(options as { json?: boolean; listen: string }),
+  async (options) =>
+    (await import("./cli/coordinator.ts")).coordinator(
+      options as Parameters<typeof import("./cli/coordinator.ts").coordinator>[0],
+    ),
 );
 
 try {

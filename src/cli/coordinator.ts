@@ -1,10 +1,21 @@
 import { once } from "node:events";
 import { startCoordinator } from "../coordinator/coordinator.ts";
+import { openMemoryStore } from "../coordinator/stores/memory.ts";
+import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
-/** `muster coordinator`: the reference coordinator, in memory, until SIGTERM. */
-export async function coordinator(options: GlobalOptions & { listen: string }): Promise<number> {
+interface CoordinatorFlags extends GlobalOptions {
+  listen: string;
+  /** Path of an SQLite database. */
+  store?: string;
+  beatMs: string;
+  leaseMs: string;
+  graceMs: string;
+}
+
+/** `muster coordinator`: the reference coordinator, until SIGTERM. */
+export async function coordinator(options: CoordinatorFlags): Promise<number> {
   const { config, log } = setup({ logTo: "stdout", logFile: false, jsonLog: options.json });
   const { hostname, port } = parseListen(options.listen);
   const server = await startCoordinator({
@@ -13,6 +24,10 @@ export async function coordinator(options: GlobalOptions & { listen: string }): 
     workerToken: config.coordinatorToken,
     clientToken: config.coordinatorToken,
     log,
+    beatMs: milliseconds("--beat-ms", options.beatMs),
+    leaseMs: milliseconds("--lease-ms", options.leaseMs),
+    graceMs: milliseconds("--grace-ms", options.graceMs),
+    store: options.store ? openSqliteStore(options.store) : openMemoryStore(),
   });
   log.info(
     `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, GET ${server.url}/v1/workers lists them`,
@@ -30,4 +45,12 @@ function parseListen(listen: string): { hostname: string; port: number } {
     });
   }
   return { hostname: (hostname || "127.0.0.1").replace(/^\[|\]$/g, ""), port: Number(port) };
+}
+
+function milliseconds(name: string, given: string): number {
+  const value = Number(given);
+  if (Number.isInteger(value) && value >= 20 && value <= 3_600_000) return value;
+  throw new MusterError("USAGE", `${name} is ${JSON.stringify(given)}; allowed: whole milliseconds, 20 to 3600000.`, {
+    hint: "For example: muster coordinator --beat-ms 10000 --lease-ms 45000",
+  });
 }

@@ -7,7 +7,10 @@ import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
 import { handleRequest } from "./http-api.ts";
+import { Dispatcher } from "./jobs/dispatcher.ts";
 import { refuseUpgrade } from "./refuse-upgrade.ts";
+import type { JobStore } from "./stores/job-store.ts";
+import { openMemoryStore } from "./stores/memory.ts";
 import { createWorkerRegistry } from "./worker-registry.ts";
 import { serveWorker, type Terms } from "./worker-session.ts";
 import type { WorkerView } from "./worker-view.ts";
@@ -23,6 +26,8 @@ export interface CoordinatorOptions extends Partial<Terms> {
   /** What callers of the HTTP API show; null likewise. */
   clientToken: string | null;
   log: Logger;
+  /** Where jobs are kept; in memory where not given. Closed with the coordinator. */
+  store?: JobStore;
   /** PEM; serves https and wss. */
   tls?: { cert: string | Buffer; key: string | Buffer };
 }
@@ -34,21 +39,25 @@ export interface Coordinator extends AsyncDisposable {
   wsUrl: string;
   port: number;
   workers(): WorkerView[];
+  jobs: Pick<Dispatcher, "submit" | "get" | "cancel">;
   /** False where the worker is not connected. */
   send(workerId: string, payload: CoordinatorPayload): boolean;
   /** Sends the workers away with 1012, so that they come back once it runs again. */
   close(): Promise<void>;
 }
 
+/** What an offer has beside the input. */
+const OFFER_BYTES = 4096;
 /** How long a worker gets to answer a close frame. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** The reference coordinator: one process, everything in memory. */
+/** The reference coordinator: one process; workers in memory, jobs in its store. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { host, log, tls, workerToken, clientToken } = options;
   requireTokens(options);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const registry = createWorkerRegistry({ ...terms, log });
+  const dispatcher = new Dispatcher({ ...terms, store: options.store ?? openMemoryStore(), workers: registry, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -58,15 +67,20 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     handleProtocols: () => SUBPROTOCOL,
   };
   const sockets = new WebSocketServer(settings);
+  const api = { registry, dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
   const server = tls ? createTlsServer(tls) : createServer();
-  server.on("request", (request, response) => handleRequest(request, response, { registry, clientToken }));
+  server.on("request", (request, response) => handleRequest(request, response, api));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
     if (refuseUpgrade(request, socket, workerToken)) return;
-    sockets.handleUpgrade(request, socket, head, (opened) => serveWorker(opened, { registry, terms, log }));
+    sockets.handleUpgrade(request, socket, head, (opened) => serveWorker(opened, { registry, dispatcher, terms, log }));
   });
   const port = await listen(server, options);
-  const sweeper = setInterval(() => registry.sweep(), Math.min(1_000, terms.leaseMs / 4));
+  const sweep = () => {
+    registry.sweep();
+    dispatcher.sweep();
+  };
+  const sweeper = setInterval(sweep, Math.min(1_000, terms.leaseMs / 4));
 
   const shut = async () => {
     clearInterval(sweeper);
@@ -75,6 +89,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     for (const socket of sockets.clients) socket.close(CLOSE.serviceRestart, "the coordinator stops");
     server.closeAllConnections();
     await gone;
+    dispatcher.close();
   };
   let closing: Promise<void> | null = null;
   const close = () => {
@@ -89,6 +104,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     wsUrl: url.replace(/^http/, "ws"),
     port,
     workers: () => registry.list(),
+    jobs: dispatcher,
     send: (workerId, payload) => registry.send(workerId, payload),
     close,
     [Symbol.asyncDispose]: close,

@@ -2,9 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { CoordinatorPayload } from "../protocol.ts";
 import { apiError, UNAUTHORIZED } from "./api-error.ts";
 import { isAuthorized } from "./authorize.ts";
+import type { Dispatcher } from "./jobs/dispatcher.ts";
+import { cancelJob, showJob, submitJob } from "./jobs-api.ts";
 import type { WorkerRegistry } from "./worker-registry.ts";
 
-interface Answer {
+export interface Answer {
   status: number;
   body: unknown;
   headers?: Record<string, string>;
@@ -17,29 +19,52 @@ const COMMANDS = new Map<string, CoordinatorPayload>([
   ["sync", { t: "models.sync" }],
 ]);
 
-/** The coordinator's side for operators and programs: workers, and what to tell them. */
-export function handleRequest(
-  request: IncomingMessage,
-  response: ServerResponse,
-  context: { registry: WorkerRegistry; clientToken: string | null },
-): void {
-  request.resume();
-  const { status, body, headers } = answer(request, context);
-  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
-  response.end(`${JSON.stringify(body)}\n`);
+export interface ApiContext {
+  registry: WorkerRegistry;
+  dispatcher: Dispatcher;
+  clientToken: string | null;
+  maxBody: number;
 }
 
-function answer(request: IncomingMessage, context: { registry: WorkerRegistry; clientToken: string | null }): Answer {
+/** The coordinator's side for operators and programs: workers and what to tell them, jobs and what became of them. */
+export function handleRequest(request: IncomingMessage, response: ServerResponse, context: ApiContext): void {
+  Promise.resolve()
+    .then(() => answer(request, context))
+    .then(
+      ({ status, body, headers }) => {
+        // What of the request nobody has read.
+        request.resume();
+        response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
+        response.end(`${JSON.stringify(body)}\n`);
+      },
+      // The request broke off.
+      () => response.destroy(),
+    );
+}
+
+function answer(request: IncomingMessage, context: ApiContext): Answer | Promise<Answer> {
   const path = (request.url ?? "/").split("?")[0]!;
   if (path === "/livez") return only("GET", request, () => ({ status: 200, body: { status: "ok" } }));
   if (!isAuthorized(request, context.clientToken)) {
     return { status: 401, body: UNAUTHORIZED, headers: { "www-authenticate": "Bearer" } };
   }
-  const match = /^\/v1\/workers(?:\/([^/]+)(?:\/([^/]+))?)?$/.exec(path);
+  const match = /^\/v1\/(workers|jobs)(?:\/([^/]+)(?:\/([^/]+))?)?$/.exec(path);
   if (!match) return notFound(`There is no ${path}.`);
-  const [, id, command] = match;
+  const [, what, segment, command] = match;
+  const id = segment === undefined ? undefined : decoded(segment);
+  if (what === "jobs") return job(request, { context, id, command });
   if (id === undefined) return only("GET", request, () => list(context.registry));
-  return worker(request, { registry: context.registry, id: decoded(id), command });
+  return worker(request, { registry: context.registry, id, command });
+}
+
+function job(
+  request: IncomingMessage,
+  { context, id, command }: { context: ApiContext; id: string | undefined; command: string | undefined },
+): Answer | Promise<Answer> {
+  if (id === undefined) return only("POST", request, () => submitJob(request, context));
+  if (command === undefined) return only("GET", request, () => showJob(id, context));
+  if (command === "cancel") return only("POST", request, () => cancelJob(id, context));
+  return notFound(`There is no command ${command}; there is cancel.`);
 }
 
 function list(registry: WorkerRegistry): Answer {
@@ -49,7 +74,7 @@ function list(registry: WorkerRegistry): Answer {
 function worker(
   request: IncomingMessage,
   { registry, id, command }: { registry: WorkerRegistry; id: string; command: string | undefined },
-): Answer {
+): Answer | Promise<Answer> {
   const view = registry.get(id);
   const payload = COMMANDS.get(command ?? "");
   if (!view) return notFound(`There is no worker ${id}.`);
@@ -62,7 +87,7 @@ function worker(
   );
 }
 
-function only(method: string, request: IncomingMessage, then: () => Answer): Answer {
+function only<A extends Answer | Promise<Answer>>(method: string, request: IncomingMessage, then: () => A): A | Answer {
   if (request.method === method) return then();
   const body = apiError("method_not_allowed", `${request.method} is not allowed here; ${method} is.`);
   return { status: 405, body, headers: { allow: method } };

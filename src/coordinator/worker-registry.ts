@@ -18,6 +18,8 @@ export interface Peer {
 /** A place among the workers. Once the worker has a newer session, what this one says counts no more. */
 export interface Membership {
   epoch: number;
+  /** The worker has no newer session. */
+  isCurrent(): boolean;
   beat(frame: Beat): void;
   model(frame: ModelState): void;
   drain(): void;
@@ -78,6 +80,7 @@ export function createWorkerRegistry(options: { leaseMs: number; graceMs: number
       log.info({ workerId: id, bootId: hello.bootId, epoch: epochs }, "A worker has joined");
       const current = () => workers.get(id) === record;
       return membership(record, {
+        current,
         heard() {
           record.heardAt = performance.now();
           return current();
@@ -111,10 +114,11 @@ export function createWorkerRegistry(options: { leaseMs: number; graceMs: number
   };
 }
 
-function membership(record: WorkerRecord, events: { heard(): boolean; left(): void }): Membership {
+function membership(record: WorkerRecord, events: { current(): boolean; heard(): boolean; left(): void }): Membership {
   const { view } = record;
   return {
     epoch: view.epoch,
+    isCurrent: () => events.current(),
     beat({ state, ready, slotsFree, gpus, diskFreeBytes, loopLagMs }) {
       if (!events.heard()) return;
       view.beats += 1;

@@ -1,0 +1,209 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Muster, type Place, place, startMuster } from "../muster.ts";
+import { closedPort } from "../services.ts";
+import { type CountingEngine, startCountingEngine } from "./counting-engine.ts";
+import { type CuttingProxy, startCuttingProxy } from "./cutting-proxy.ts";
+import { type Random, seededRandom } from "./random.ts";
+
+/**
+ * A coordinator, three workers and an engine with faults: jobs go through while workers and the coordinator are killed,
+ * and sockets cut and stalled, in an order that the seed decides.
+ */
+export interface ChaosOptions {
+  jobs: number;
+  seed: number;
+  say?: (line: string) => void;
+}
+
+export interface ChaosReport {
+  done: number;
+  /** Codes of the errors that jobs ended with, and how many did. */
+  failed: Record<string, number>;
+  /** Jobs whose answer is another job's, or no answer. */
+  wrong: string[];
+  overlaps: string[];
+  /** Runs that the engine began. */
+  runs: number;
+  events: Record<string, number>;
+  seconds: number;
+}
+
+const WORKERS = 3;
+const SUBMITTED_AT_ONCE = 50;
+const TERMS = ["--beat-ms", "300", "--lease-ms", "1500", "--grace-ms", "1500"];
+const TOKEN = "coordinator-secret-0123456789";
+const JSON_HEADERS = { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" };
+
+interface JobAnswer {
+  id: string;
+  state: string;
+  output: { choices?: { message?: { content?: string } }[] } | null;
+  error: { code: string } | null;
+}
+
+export async function runChaos({ jobs, seed, say = () => undefined }: ChaosOptions): Promise<ChaosReport> {
+  const startedAt = performance.now();
+  const random = seededRandom(seed);
+  await using stack = new AsyncDisposableStack();
+  const engine = stack.use(await startCountingEngine(seededRandom(seed + 1)));
+  const fleet = stack.use(await startFleet(engine, random));
+  const names = Array.from({ length: jobs }, (_, index) => `job-${index}`);
+  const call = (path: string, init: RequestInit = {}) =>
+    untilAnswered(() =>
+      fetch(fleet.url + path, { headers: JSON_HEADERS, ...init, signal: AbortSignal.timeout(5_000) }),
+    );
+
+  const stop = new AbortController();
+  const troubles = fleet.trouble(stop.signal, say);
+  const answers = new Map<string, JobAnswer>();
+  try {
+    for (let first = 0; first < jobs; first += SUBMITTED_AT_ONCE) {
+      const batch = names.slice(first, first + SUBMITTED_AT_ONCE);
+      await Promise.all(batch.map((id, index) => call("/v1/jobs", { method: "POST", body: request(id, index) })));
+    }
+    say(`${jobs} jobs are in`);
+    for (let left = names; left.length > 0; left = left.filter((id) => !answers.has(id))) {
+      for (const id of left.slice(0, 200)) {
+        const job = (await call(`/v1/jobs/${id}`)) as JobAnswer;
+        if (["done", "failed", "cancelled"].includes(job.state)) answers.set(id, job);
+      }
+      say(`${answers.size} of ${jobs} have ended`);
+      await sleep(200);
+    }
+  } finally {
+    stop.abort();
+  }
+  const events = await troubles;
+  const ended = [...answers.values()];
+  const failed: Record<string, number> = {};
+  for (const { error } of ended) if (error) failed[error.code] = (failed[error.code] ?? 0) + 1;
+  return {
+    done: ended.filter(({ state }) => state === "done").length,
+    failed,
+    wrong: ended.filter(isWrong).map(({ id }) => id),
+    overlaps: engine.overlaps,
+    runs: [...engine.runs.values()].reduce((sum, count) => sum + count, 0),
+    events,
+    seconds: (performance.now() - startedAt) / 1000,
+  };
+}
+
+function request(id: string, index: number): string {
+  const input = { messages: [{ role: "user", content: id }] };
+  const trying = { maxAttempts: 100, timeoutMs: 600_000 };
+  return JSON.stringify({ id, kind: "chat", model: "echo", input, stream: index % 3 === 0, ...trying });
+}
+
+function isWrong({ id, state, output, error }: JobAnswer): boolean {
+  return state === "done" ? output?.choices?.[0]?.message?.content !== id : error === null;
+}
+
+/** The coordinator may be away just now. */
+async function untilAnswered(ask: () => Promise<Response>): Promise<unknown> {
+  for (;;) {
+    const answer = await ask().catch(() => null);
+    if (answer?.ok) return answer.json();
+    if (answer && answer.status < 500) throw new Error(`${answer.status} ${await answer.text()}`);
+    await sleep(50);
+  }
+}
+
+interface Fleet extends AsyncDisposable {
+  url: string;
+  /** Until the signal; gives what was done, and how often. */
+  trouble(signal: AbortSignal, say: (line: string) => void): Promise<Record<string, number>>;
+}
+
+interface Member {
+  here: Place;
+  proxy: CuttingProxy;
+  agent: Muster;
+}
+
+async function startFleet(engine: CountingEngine, random: Random): Promise<Fleet> {
+  await using starting = new AsyncDisposableStack();
+  const port = await closedPort();
+  const shared = starting.use(place());
+  const catalog = join(shared.folder, "types.json");
+  const model = join(shared.folder, "echo");
+  mkdirSync(model);
+  writeFileSync(join(model, "config.json"), "{}");
+  writeFileSync(join(model, "model.safetensors"), "not read by anybody here");
+  const variant = { source: "path", path: model, engine: "openai", format: "safetensors" };
+  const models = { echo: { task: "chat", variants: [variant] } };
+  const types = { chaos: { gpu: "none", models: ["echo"], slots: { chat: 8 } } };
+  writeFileSync(catalog, JSON.stringify({ models, workerTypes: types }));
+
+  const startCoordinator = () => {
+    const store = join(shared.folder, "jobs.db");
+    const args = ["coordinator", "--listen", `127.0.0.1:${port}`, "--store", store, ...TERMS];
+    return startMuster(args, { ...shared.env, COORDINATOR_TOKEN: TOKEN });
+  };
+  const startWorker = (here: Place, proxy: CuttingProxy) =>
+    startMuster(["start"], {
+      ...here.env,
+      WORKER_TYPE: "chaos",
+      WORKER_TYPES_FILE: catalog,
+      OPENAI_URL: engine.url,
+      COORDINATOR_URL: `ws://127.0.0.1:${proxy.port}`,
+      COORDINATOR_TOKEN: TOKEN,
+    });
+  let coordinator = startCoordinator();
+  const members: Member[] = [];
+  starting.defer(async () => {
+    for (const { agent } of members) await agent[Symbol.asyncDispose]();
+    await coordinator[Symbol.asyncDispose]();
+  });
+  for (let index = 0; index < WORKERS; index += 1) {
+    const here = starting.use(place());
+    const proxy = starting.use(await startCuttingProxy(() => port));
+    members.push({ here, proxy, agent: startWorker(here, proxy) });
+  }
+  const running = starting.move();
+  const troubles: Record<string, () => Promise<void>> = {
+    "kill a worker": async () => {
+      const member = random.oneOf(members);
+      member.agent.kill("SIGKILL");
+      await member.agent.exited;
+      await sleep(random.between(0, 500));
+      member.agent = startWorker(member.here, member.proxy);
+    },
+    "stop a worker": async () => {
+      const member = random.oneOf(members);
+      member.agent.kill("SIGTERM");
+      await member.agent.exited;
+      member.agent = startWorker(member.here, member.proxy);
+    },
+    "cut a worker's socket": async () => random.oneOf(members).proxy.cut(),
+    "stall a worker's socket": async () => {
+      const { proxy } = random.oneOf(members);
+      proxy.stall();
+      await sleep(random.between(200, 4_000));
+      proxy.flow();
+    },
+    "restart the coordinator": async () => {
+      coordinator.kill(random.oneOf(["SIGKILL", "SIGTERM"] as const));
+      await coordinator.exited;
+      await sleep(random.between(0, 300));
+      coordinator = startCoordinator();
+    },
+  };
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async trouble(signal, say) {
+      const events: Record<string, number> = {};
+      while (!signal.aborted) {
+        await sleep(random.between(300, 1_500), undefined, { signal }).catch(() => undefined);
+        if (signal.aborted) break;
+        const what = random.oneOf(Object.keys(troubles));
+        say(what);
+        events[what] = (events[what] ?? 0) + 1;
+        await troubles[what]!();
+      }
+      return events;
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
