@@ -1,16 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { CoordinatorPayload } from "../protocol.ts";
+import { type Answer, notFound, only } from "./api-answer.ts";
 import { apiError, UNAUTHORIZED } from "./api-error.ts";
 import { isAuthorized } from "./authorize.ts";
 import type { Dispatcher } from "./jobs/dispatcher.ts";
 import { cancelJob, showJob, submitJob } from "./jobs-api.ts";
 import type { WorkerRegistry } from "./worker-registry.ts";
-
-export interface Answer {
-  status: number;
-  body: unknown;
-  headers?: Record<string, string>;
-}
 
 const COMMANDS = new Map<string, CoordinatorPayload>([
   ["drain", { t: "drain" }],
@@ -85,16 +80,6 @@ function worker(
       ? { status: 202, body: { object: "worker.command", id, command } }
       : { status: 409, body: apiError("worker_disconnected", `The worker ${id} is not connected.`) },
   );
-}
-
-function only<A extends Answer | Promise<Answer>>(method: string, request: IncomingMessage, then: () => A): A | Answer {
-  if (request.method === method) return then();
-  const body = apiError("method_not_allowed", `${request.method} is not allowed here; ${method} is.`);
-  return { status: 405, body, headers: { allow: method } };
-}
-
-function notFound(message: string): Answer {
-  return { status: 404, body: apiError("not_found", message) };
 }
 
 function decoded(segment: string): string {

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import { z } from "zod";
 import { JOB_KINDS } from "../model.ts";
+import { type Answer, notFound } from "./api-answer.ts";
 import { apiError } from "./api-error.ts";
-import type { Answer } from "./http-api.ts";
 import { jobView } from "./job-view.ts";
 import type { Dispatcher } from "./jobs/dispatcher.ts";
 
@@ -55,7 +55,7 @@ export function cancelJob(id: string, { dispatcher }: JobsContext): Answer {
 }
 
 function noJob(id: string): Answer {
-  return { status: 404, body: apiError("not_found", `There is no job ${id}.`) };
+  return notFound(`There is no job ${id}.`);
 }
 
 /** Null where it is longer than allowed. */
