@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { text as readAll } from "node:stream/consumers";
-import type { Config } from "../config.ts";
 import { EXIT, MusterError } from "../errors.ts";
 import type { JobOutcome } from "../job.ts";
 import { type LocalJob, runLocalJob } from "./agent-socket.ts";
@@ -81,7 +80,7 @@ function run(
   { json, model, timeout }: RunOptions,
   onChunk: (chunk: unknown) => void,
 ): Promise<JobOutcome> {
-  const { config }: { config: Config } = setup({ logTo: "stderr", logFile: false, quiet: true });
+  const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const timeoutMs = timeout === undefined ? undefined : Math.ceil(timeout * 1000);
   return runLocalJob(config, { ...job, model: model ?? null, stream: !json, timeoutMs }, onChunk);
 }

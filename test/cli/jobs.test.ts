@@ -5,7 +5,7 @@ import type { Slots } from "../../src/job.ts";
 import type { ModelSpec } from "../../src/model.ts";
 import { startLocalApi } from "../../src/serve/local-api.ts";
 import { openState } from "../../src/state.ts";
-import { type Env, place, runMuster } from "../e2e/muster.ts";
+import { type Env, LAUNCHER, place, runMuster } from "../e2e/muster.ts";
 import { chatAnswer, FakeEngine, holding } from "../serve/fake-engine.ts";
 import { IMAGES } from "../serve/images.ts";
 import { calls, chatJob, modelSpec, serving, taken } from "../serve/serving.ts";
@@ -53,6 +53,21 @@ test("run chat prints the answer as it comes", async ({ expect }) => {
   ]);
 });
 
+test("run chat shows images, and takes the prompt from standard input", async ({ expect }) => {
+  const slots = { chat: 1 };
+  const { engine, env, folder } = await worker({ slots, models: [modelSpec("v", { task: "vision" })] });
+  writeFileSync(join(folder, "a b.gif"), IMAGES["image/gif"]!);
+  const piped = await runMuster(["-c", `echo What? | "${LAUNCHER}" run chat --image '${folder}/a b.gif'`], env, {
+    command: ["sh"],
+  });
+  ok(expect, piped);
+  expect(piped.stdout).toBe("Hello\n");
+  expect(engine.chats[0]?.messages[0]?.content).toEqual([
+    { type: "image_url", image_url: { url: expect.stringMatching(/^data:image\/gif;base64,R0lG/) } },
+    { type: "text", text: "What?\n" },
+  ]);
+});
+
 test("run embed prints a vector a line", async ({ expect }) => {
   const usage = { prompt_tokens: 2, total_tokens: 2 };
   const data = [{ embedding: [0.5, -1] }, { embedding: [2, 3] }];
@@ -74,6 +89,10 @@ test("run ocr reads the files, and names the one that failed", async ({ expect }
   const { code, stdout, stderr } = await muster("run", "ocr", "--format", "markdown", ...files);
   expect({ code, stdout }).toEqual({ code: 1, stdout: "# A page\n" });
   expect(stderr).toContain(`warning INTERNAL: ${files[1]}: Unexpected: too dark`);
+  writeFileSync(join(folder, "schema.json"), '{"type":"object"}');
+  const wrong = await muster("run", "ocr", "--schema", join(folder, "schema.json"), files[0]!);
+  expect(wrong).toMatchObject({ code: 64, stdout: "" });
+  expect(wrong.stderr).toContain("INVALID_INPUT: schema: is taken with format json only");
   const json = await muster("run", "ocr", "--json", files[0]!);
   ok(expect, json);
   expect(JSON.parse(json.stdout).output.pages).toEqual([{ page: 1, text: "# A page" }]);
