@@ -24,8 +24,8 @@ export interface JobServerOptions {
 export interface JobServer extends JobRunner {
   /** The models that were chosen, and the slots of the worker type that they are of. Until then it takes nothing. */
   serve(models: readonly ModelSpec[], slots: Slots): void;
-  /** Models that would take a job of this kind now or as soon as a slot is free, in the catalog's order. */
-  modelsFor(kind: JobKind): string[];
+  /** The first model that takes jobs of this kind, of those that are ready where there are any. */
+  modelFor(kind: JobKind): string | null;
   /** Settles as soon as no job runs. */
   idle(): Promise<void>;
   close(): void;
@@ -129,7 +129,10 @@ export function createJobServer(options: JobServerOptions): JobServer {
       slots = ofType;
       changed();
     },
-    modelsFor: (kind) => models.filter((model) => takesKind(model, kind) && isReady(model)).map(({ id }) => id),
+    modelFor(kind) {
+      const able = models.filter((model) => takesKind(model, kind));
+      return (able.find(isReady) ?? able[0])?.id ?? null;
+    },
     idle() {
       return new Promise((resolve) => {
         const settle = () => {

@@ -69,7 +69,7 @@ async function readJob(jobs: JobServer, request: IncomingMessage): Promise<Job> 
   const { timeoutMs, model, ...asked } = check(requestSchema, parseJson(Buffer.concat(pieces).toString()));
   return {
     ...asked,
-    model: model ?? jobs.modelsFor(asked.kind)[0] ?? "",
+    model: model ?? jobs.modelFor(asked.kind) ?? "",
     jobId: `local-${crypto.randomUUID()}`,
     attempt: 1,
     remainingMs: timeoutMs,

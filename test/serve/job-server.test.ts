@@ -95,8 +95,16 @@ describe("models", () => {
     });
     expect(Object.keys(server.slots)).toEqual(kinds);
     expect(server.slotsFree).toEqual(Object.fromEntries(kinds.map((kind) => [kind, 1])));
-    expect(server.modelsFor("embedding")).toEqual(task === "embedding" ? ["tiny"] : []);
+    expect(server.modelFor("embedding")).toBe(task === "embedding" ? "tiny" : null);
   });
+});
+
+it("where none is named the first that is ready is meant, or else the first", () => {
+  const { board, server } = serving({ models: [modelSpec("a"), modelSpec("b")] });
+  board.setModel("a", { state: "loading" });
+  expect(server.modelFor("chat")).toBe("b");
+  board.setModel("b", { state: "loading" });
+  expect(server.modelFor("chat")).toBe("a");
 });
 
 describe("free slots", () => {
