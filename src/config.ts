@@ -56,6 +56,8 @@ export interface Config {
   logFormat: "text" | "json";
   /** null: no file. `required` false: skipped without a word where it cannot be written. */
   logFile: { path: string; required: boolean } | null;
+  /** Prompts and answers of jobs may stand in the log. */
+  logPayloads: boolean;
   /** Settings that hold but deserve a word, for the log. */
   warnings: string[];
 }
@@ -160,6 +162,7 @@ function derive(given: Settings, problems: string[]): Config {
     logLevel: given.LOG_LEVEL ?? "info",
     logFormat: given.LOG_FORMAT ?? "text",
     logFile: logFile(given.LOG_FILE),
+    logPayloads: given.LOG_PAYLOADS ?? false,
     warnings: warnings(given, hfHubCache),
   };
 }

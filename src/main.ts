@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { EXIT } from "./errors.ts";
 import { VERSION } from "./system.ts";
 
@@ -35,6 +35,12 @@ function command<Arguments extends unknown[]>(definition: Command, run: (...args
       process.exitCode = printError(error, options).exitCode;
     }
   });
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("Allowed: a number above 0.");
+  return value;
 }
 
 const json = ["--json", "print JSON on standard output"] as const;
@@ -128,6 +134,77 @@ command(
     .option(...json),
   async (options) => (await import("./cli/doctor.ts")).doctor(options as { json?: boolean }),
 );
+
+const run = program
+  .command("run")
+  .description("have the running agent do a job: chat, embed, ocr; it takes a slot like any other (each has --json)");
+
+/** Options of every job. */
+const jobCommand = (name: string) =>
+  run
+    .command(name)
+    .option("-m, --model <name>", "model of the catalog, or its name at the source; the first that is ready otherwise")
+    .option("--timeout <seconds>", "time the job may take", positive, 600)
+    .option("--json", "print the whole answer as JSON");
+
+command(
+  jobCommand("chat")
+    .description("one chat, printed as it comes")
+    .argument("[prompt...]", "the prompt; from standard input where none is given")
+    .option("--system <text>", "what the model is to be")
+    .option("--image <file>", "an image to look at; may be given several times", (file, files: string[] = []) => [
+      ...files,
+      file,
+    ])
+    .option("--max-tokens <n>", "longest answer", positive)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  docker exec worker muster run chat 'Why is the sky blue?'\n  muster run chat --image cat.jpg 'What is this?'",
+    ),
+  async (prompt: string[], options) => (await import("./cli/run.ts")).runChat(prompt, options as object),
+);
+
+command(
+  jobCommand("embed")
+    .description("the vector of each text, a line of JSON each")
+    .argument("[texts...]", "the texts; one from standard input where none is given")
+    .addHelpText("after", "\nExample:\n  docker exec worker muster run embed 'a text' 'another'"),
+  async (texts: string[], options) => (await import("./cli/run.ts")).runEmbed(texts, options as object),
+);
+
+command(
+  jobCommand("ocr")
+    .description("the text of images, in the order of the files")
+    .argument("<files...>", "PNG, JPEG, WebP, GIF, BMP or TIFF")
+    .option("--format <format>", "text, markdown or json")
+    .option("--prompt <text>", "what to tell the model in place of the usual")
+    .option("--schema <file>", "JSON Schema that the answer shall have; with --format json")
+    .addHelpText("after", "\nExample:\n  muster run ocr scan-*.png --format markdown"),
+  async (files: string[], options) => (await import("./cli/run.ts")).runOcr(files, options as object),
+);
+
+command(
+  program
+    .command("jobs")
+    .description("show the jobs under way and the slots that are free")
+    .option(...json),
+  async (options) => (await import("./cli/jobs.ts")).jobs(options as { json?: boolean }),
+);
+
+const orders = {
+  pause: "take no new jobs until told to resume; what runs goes on",
+  resume: "take jobs again",
+  drain: "end: finish what runs, within DRAIN_TIMEOUT, take nothing new, then stop the agent",
+};
+for (const [name, description] of Object.entries(orders)) {
+  command(
+    program
+      .command(name)
+      .description(description)
+      .option(...json),
+    async (options) => (await import("./cli/order.ts")).order(name as keyof typeof orders, options as object),
+  );
+}
 
 command(
   program

@@ -254,6 +254,12 @@ export const settings = z.object({
     allowed: "text or json",
     otherwise: "`text`",
   }),
+  LOG_PAYLOADS: setting("Operation", flag, {
+    description:
+      "Log what jobs ask and answer, shortened: prompts, and all that is in them. For tracking down a problem.",
+    allowed: "true or false",
+    otherwise: "`false`",
+  }),
   LOG_FILE: setting("Operation", text, {
     description: "File that gets every log line as well; `none` for no file.",
     allowed: "a path, or none",

@@ -11,6 +11,8 @@ const agentFileSchema = z.object({
   pid: z.number(),
   process: processIdentity,
   httpPort: z.number(),
+  /** Unix socket on which it takes jobs and orders of this machine. */
+  socket: z.string().nullable().default(null),
   workerId: z.string(),
 });
 export type AgentFile = z.output<typeof agentFileSchema>;
@@ -20,8 +22,8 @@ export interface State {
   workerId: string;
   /** Another agent runs on this state directory, so that this one goes by a name of its own until it ends. */
   temporaryIdentity: boolean;
-  /** Lets `muster status` and `muster health` find this agent. */
-  publish(httpPort: number): Promise<void>;
+  /** Lets `muster status`, `muster health` and `muster run` find this agent. */
+  publish(httpPort: number, socket?: string | null): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,10 +38,10 @@ export async function openState(configured: { stateDir: string | null; workerId:
     folder,
     workerId,
     temporaryIdentity,
-    async publish(httpPort) {
+    async publish(httpPort, socket = null) {
       // The first agent stays the one that `status` finds, unless this one takes its name over.
       if (temporaryIdentity) return;
-      const content: AgentFile = { pid: process.pid, process: await ownProcess(), httpPort, workerId };
+      const content: AgentFile = { pid: process.pid, process: await ownProcess(), httpPort, socket, workerId };
       await writeFile(file, JSON.stringify(content));
       published = true;
     },

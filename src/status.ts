@@ -1,6 +1,7 @@
 import type { ErrorData } from "./errors.ts";
 import type { Hardware } from "./hardware.ts";
-import type { Engine, ModelState, Source } from "./model.ts";
+import type { JobOutcome, JobRef } from "./job.ts";
+import type { Engine, JobKind, ModelState, Source } from "./model.ts";
 
 export type AgentState = "starting" | "syncing" | "ready" | "paused" | "draining" | "stopped";
 
@@ -38,6 +39,20 @@ export interface CoordinatorStatus {
   error: string | null;
 }
 
+/** A job that this worker runs. */
+export interface RunningJob extends JobRef {
+  kind: JobKind;
+  /** Id in the catalog. */
+  model: string;
+  /** RFC 3339. */
+  startedAt: string;
+  /** Pieces of the answer so far; one that is wanted whole has none. */
+  chunks: number;
+}
+
+/** How it ended, without what it answered: that is nobody's business here. */
+export type JobEnd = Omit<JobOutcome, "output">;
+
 export interface AgentStatus {
   version: string;
   workerId: string;
@@ -52,18 +67,28 @@ export interface AgentStatus {
   lostGpus: string[];
   models: ModelStatus[];
   engines: EngineStatus[];
+  /** In the order they began. */
+  jobs: RunningJob[];
   coordinator: CoordinatorStatus | null;
 }
 
-export type StatusEvent = { kind: "agent" } | { kind: "model"; model: ModelStatus } | { kind: "coordinator" };
+export type StatusEvent =
+  | { kind: "agent" }
+  | { kind: "model"; model: ModelStatus }
+  /** A job began, or ended so. */
+  | { kind: "job"; job: RunningJob; end: JobEnd | null }
+  | { kind: "coordinator" };
 
 /** The one place where the agent's state stands; the steps write to it, the coordinator's session and HTTP read it. */
 export interface StatusBoard {
   /** A live view: read it, do not keep it. */
   readonly current: AgentStatus;
-  update(change: Partial<Omit<AgentStatus, "models" | "coordinator" | "ready">>): void;
+  update(change: Partial<Omit<AgentStatus, "models" | "jobs" | "coordinator" | "ready">>): void;
   /** Adds the model or merges the change into it. */
   setModel(id: string, change: Partial<Omit<ModelStatus, "id">>): void;
+  /** The job stands on the board, and may be changed there, until it ends. */
+  startJob(job: RunningJob): void;
+  endJob(job: RunningJob, end: JobEnd): void;
   setCoordinator(change: Partial<CoordinatorStatus> & { url: string }): void;
   /** Returns the function that unsubscribes. */
   onChange(listener: (event: StatusEvent) => void): () => void;
@@ -97,6 +122,7 @@ export function createStatusBoard(
     lostGpus: [],
     models: [],
     engines: [],
+    jobs: [],
     coordinator: null,
   };
   const emit = (event: StatusEvent) => {
@@ -124,6 +150,14 @@ export function createStatusBoard(
       settle();
       emit({ kind: "model", model });
       if (current.state !== before) emit({ kind: "agent" });
+    },
+    startJob(job) {
+      current.jobs = [...current.jobs, job];
+      emit({ kind: "job", job, end: null });
+    },
+    endJob(job, end) {
+      current.jobs = current.jobs.filter((each) => each !== job);
+      emit({ kind: "job", job, end });
     },
     setCoordinator(change) {
       current.coordinator = {

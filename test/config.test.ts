@@ -286,6 +286,7 @@ it.each<[string, string, keyof Config, unknown]>([
   ["LOG_FORMAT", "JSON", "logFormat", "json"],
   ["LOG_FILE", "None", "logFile", null],
   ["LOG_FILE", "/tmp/a.log", "logFile", { path: "/tmp/a.log", required: true }],
+  ["LOG_PAYLOADS", "yes", "logPayloads", true],
   ["STALL_TIMEOUT", "250ms", "stallTimeoutMs", 250],
   ["STALL_TIMEOUT", "1.5s", "stallTimeoutMs", 1500],
   ["DRAIN_TIMEOUT", "40", "drainTimeoutMs", 40_000],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { MODEL_STATES } from "../src/model.ts";
-import { createStatusBoard, type StatusEvent } from "../src/status.ts";
+import { createStatusBoard, type RunningJob, type StatusEvent } from "../src/status.ts";
 
 const START = { version: "1.2.3", workerId: "worker-1", bootId: "boot-1", workerType: "chat" };
 
@@ -53,6 +53,20 @@ describe("models", () => {
     made.update({ state: "syncing" });
     expect(made.current.ready).toBe(true);
   });
+});
+
+it("jobs stand there until they end", () => {
+  const { board: made, events } = board();
+  const job = (jobId: string): RunningJob => {
+    return { jobId, attempt: 1, kind: "chat", model: "tiny", startedAt: new Date().toISOString(), chunks: 0 };
+  };
+  const [first, second] = [job("a"), job("b")];
+  made.startJob(first);
+  made.startJob(second);
+  second.chunks += 1;
+  made.endJob(first, { status: "done" });
+  expect(made.current.jobs).toEqual([{ ...job("b"), startedAt: expect.any(String), chunks: 1 }]);
+  expect(events).toEqual(["job", "job", "job"]);
 });
 
 describe("the agent's state", () => {

@@ -5,7 +5,8 @@ import { MINILM, startMiniLmHub } from "../e2e/services.ts";
 import { startHub } from "../fakes/hub/hub.ts";
 import { sentenceTransformerRepo } from "../fakes/tiny-models.ts";
 
-const COMMANDS = ["start", "sync", "plan", "status", "list", "health", "doctor", "coordinator"];
+const COMMANDS = ["start", "sync", "plan", "status", "list", "health", "doctor", "coordinator", "run", "jobs"];
+const ALL = [...COMMANDS, "pause", "resume", "drain", "run chat", "run embed", "run ocr"];
 
 describe.concurrent("help and version", () => {
   test("--help names every command, the exit codes and where the settings are", async ({ expect }) => {
@@ -18,10 +19,10 @@ describe.concurrent("help and version", () => {
   });
 
   test("of each command", async ({ expect }) => {
-    const helps = await Promise.all(COMMANDS.map((command) => runMuster([command, "--help"], {})));
+    const helps = await Promise.all(ALL.map((command) => runMuster([...command.split(" "), "--help"], {})));
     for (const [index, { code, stdout, stderr }] of helps.entries()) {
       expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      expect(stdout).toMatch(new RegExp(`^Usage: muster ${COMMANDS[index]} .*\n\n\\S.+\n`));
+      expect(stdout).toMatch(new RegExp(`^Usage: muster ${ALL[index]} .*\n\n\\S.+\n`));
     }
     expect(helps.filter(({ stdout }) => !/--json/.test(stdout))).toEqual([]);
   });
@@ -52,6 +53,11 @@ describe.concurrent("wrong usage ends with 64 and says why", () => {
     [["status", "surplus"], "error: too many arguments for 'status'. Expected 0 arguments but got 1"],
     [["coordinator", "--listen"], "error: option '--listen <host:port>' argument missing"],
     [["coordinator", "--listen", "nowhere:99999"], 'USAGE: --listen is "nowhere:99999"; allowed: HOST:PORT or PORT.'],
+    [["run"], "Usage: muster run [options] [command]"],
+    [["run", "nonsense"], "error: unknown command 'nonsense'"],
+    [["run", "ocr"], "error: missing required argument 'files'"],
+    [["run", "ocr", "no-such-file.png"], "USAGE: no-such-file.png cannot be read (ENOENT)"],
+    [["run", "chat", "--timeout", "never", "Hi"], "Allowed: a number above 0."],
     [["help", "nonsense"], "Usage: muster [options] [command]"],
     [[], "Usage: muster [options] [command]"],
   ])("%j", async ([args, said], { expect }) => {

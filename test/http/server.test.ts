@@ -3,8 +3,9 @@ import { connect, createServer } from "node:net";
 import { pino } from "pino";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { type HttpOptions, startHttp } from "../../src/http/server.ts";
+import type { JobErrorCode } from "../../src/protocol.ts";
 import { registerSecret } from "../../src/redact.ts";
-import { createStatusBoard } from "../../src/status.ts";
+import { createStatusBoard, type JobEnd, type RunningJob } from "../../src/status.ts";
 
 /** A server on this machine only, with what it logged. */
 async function serve(change: Partial<HttpOptions> = {}) {
@@ -124,6 +125,42 @@ it("/metrics forget what is no more", async () => {
   expect(names.filter((name) => /^muster_(info|gpu)/.test(name))).toEqual([
     'muster_info{version="1.2.3",worker_id="worker-1",worker_type="cpu-worker"}',
   ]);
+});
+
+it("/metrics count jobs by how they ended, with their tokens and times", async () => {
+  const { ask, board } = await serve();
+  await ask("/metrics");
+  const run = (end: JobEnd | null, model = "tiny") => {
+    const job: RunningJob = { jobId: "j", attempt: 1, kind: "chat", model, startedAt: "", chunks: 0 };
+    board.startJob(job);
+    if (end) board.endJob(job, end);
+  };
+  const error = (code: JobErrorCode) => ({ code, message: "", retryable: true });
+  run({
+    status: "done",
+    usage: { prompt_tokens: 7, completion_tokens: 5, total_tokens: 12 },
+    timings: { queue_ms: 1, first_token_ms: 400, total_ms: 2_000 },
+  });
+  run({ status: "done", usage: { prompt_tokens: 1, completion_tokens: -1 }, timings: { total_ms: 7_000 } });
+  run({ status: "failed", error: error("OUT_OF_MEMORY"), timings: { total_ms: 1 } });
+  run({ status: "cancelled", error: error("CANCELLED"), timings: { total_ms: 1 } });
+  run(null);
+  run(null, "other");
+  const now = parseMetrics(await (await ask("/metrics")).text());
+  const of = 'kind="chat",model="tiny"';
+  expect(Object.fromEntries([...now].filter(([name]) => /^muster_job/.test(name) && !/_bucket/.test(name)))).toEqual({
+    [`muster_jobs_total{${of},outcome="done"}`]: 2,
+    [`muster_jobs_total{${of},outcome="OUT_OF_MEMORY"}`]: 1,
+    [`muster_jobs_total{${of},outcome="CANCELLED"}`]: 1,
+    [`muster_job_tokens_total{${of},type="prompt"}`]: 8,
+    [`muster_job_tokens_total{${of},type="completion"}`]: 5,
+    [`muster_job_duration_seconds_sum{${of}}`]: 9,
+    [`muster_job_duration_seconds_count{${of}}`]: 2,
+    [`muster_job_first_token_seconds_sum{${of}}`]: 0.4,
+    [`muster_job_first_token_seconds_count{${of}}`]: 1,
+    [`muster_jobs_running{${of}}`]: 1,
+    'muster_jobs_running{kind="chat",model="other"}': 1,
+  });
 });
 
 describe("the port", () => {

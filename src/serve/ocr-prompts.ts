@@ -1,0 +1,49 @@
+import type { ChatBody } from "./engines/engine.ts";
+import type { OcrFormat, OcrInput } from "./kinds/ocr.ts";
+
+/** What a vision model is told to do with a page. */
+const TASKS: Record<OcrFormat, string> = {
+  text: "Read all text on this page, in reading order, and repeat it exactly as plain text, in its own language. Leave nothing out and add nothing: no remarks, no markup.",
+  markdown:
+    "Transcribe this page exactly as Markdown, in its own language and reading order: headings, lists, tables as Markdown tables, formulas as LaTeX. Leave nothing out and add no remarks and no fence around it.",
+  json: "Extract what this page holds.",
+};
+
+/** The chat that reads one page. A prompt of the job's own takes the place of ours. */
+export function pageChat({ prompt, format, schema }: Omit<OcrInput, "pages">, page: string): ChatBody {
+  const text = [prompt ?? TASKS[format], ...(format === "json" ? [jsonRule(schema)] : [])].join("\n");
+  return {
+    // The image first: models were trained so.
+    messages: [
+      {
+        role: "user",
+        content: [
+          { type: "image_url", image_url: { url: page } },
+          { type: "text", text },
+        ],
+      },
+    ],
+    temperature: 0,
+    ...(format === "json" ? { response_format: responseFormat(schema) } : {}),
+  };
+}
+
+/** The same chat, with an answer that was no JSON and the wish for a better one. */
+export function repairChat(chat: ChatBody, answer: string): ChatBody {
+  const wish = "That is not valid JSON. Give the same again as valid JSON: the JSON alone, whole, without a fence.";
+  return {
+    ...chat,
+    messages: [...chat.messages, { role: "assistant", content: answer }, { role: "user", content: wish }],
+  };
+}
+
+function jsonRule(schema: OcrInput["schema"]): string {
+  const rule = "Answer with JSON alone, without remarks and without a fence";
+  return schema ? `${rule}, in the form of this JSON Schema:\n${JSON.stringify(schema)}` : `${rule}.`;
+}
+
+function responseFormat(schema: OcrInput["schema"]): Record<string, unknown> {
+  return schema
+    ? { type: "json_schema", json_schema: { name: "page", schema, strict: true } }
+    : { type: "json_object" };
+}

@@ -1,0 +1,101 @@
+import { z } from "zod";
+import type { ErrorCode } from "../errors.ts";
+import { jobError, toJobFailure } from "../job.ts";
+import { abortable } from "./abortable.ts";
+import type { ChatBody, Engine, EngineAnswer, EngineCall, EngineModel } from "./engines/engine.ts";
+import type { OcrInput } from "./kinds/ocr.ts";
+import { pageChat, repairChat } from "./ocr-prompts.ts";
+
+/** What became of a page; streamed as it is done. */
+export interface OcrPage {
+  /** Counted from 1. */
+  page: number;
+  text?: string;
+  /** Instead of text, with format json. */
+  data?: unknown;
+  /** The answer ended at the model's bound of tokens. */
+  truncated?: true;
+  error?: { code: ErrorCode; message: string };
+}
+
+const chatAnswer = z.object({
+  choices: z
+    .array(z.object({ message: z.object({ content: z.string() }), finish_reason: z.string().nullish() }))
+    .min(1),
+});
+
+/**
+ * Reads the pages by a chat each, one after another: a job has one slot. A page that fails leaves the others be; where
+ * all fail, the first one's error is thrown. The answer is {text, pages}, in which JSON is a line a page of the text.
+ */
+export async function readPages(
+  { pages, ...wanted }: OcrInput,
+  { engine, model, call }: { engine: Engine; model: EngineModel; call: EngineCall },
+): Promise<EngineAnswer> {
+  const done: OcrPage[] = [];
+  const usage: Record<string, number> = {};
+  const texts: string[] = [];
+  let left = call.maxOutputBytes;
+  let firstError: unknown = null;
+
+  const ask = async (body: ChatBody) => {
+    const answer = await engine.run("chat", model, body, { ...call, onChunk: null, maxOutputBytes: left });
+    for (const [name, count] of Object.entries(answer.usage)) usage[name] = (usage[name] ?? 0) + count;
+    const { message, finish_reason } = readAnswer(answer);
+    return { text: message.content, truncated: finish_reason === "length" };
+  };
+  const read = async (page: string): Promise<Omit<OcrPage, "page">> => {
+    const chat = pageChat(wanted, page);
+    const first = await ask(chat);
+    const isJson = wanted.format === "json";
+    const { text, truncated } = isJson && !parseJson(first.text) ? await ask(repairChat(chat, first.text)) : first;
+    const json = isJson ? parseJson(text) : null;
+    if (isJson && !json) throw noJson(truncated);
+    texts.push(json ? JSON.stringify(json.value) : text);
+    left -= Buffer.byteLength(text);
+    return { ...(json ? { data: json.value } : { text }), ...(truncated ? { truncated } : {}) };
+  };
+
+  for (const [index, page] of pages.entries()) {
+    call.signal.throwIfAborted();
+    const result = await read(page).catch((error: unknown) => {
+      call.signal.throwIfAborted();
+      firstError ??= error;
+      const { code, message } = toJobFailure(error);
+      return { error: { code, message } };
+    });
+    const piece = { page: index + 1, ...result };
+    done.push(piece);
+    await abortable(call.onChunk?.(piece), call.signal);
+  }
+  if (texts.length === 0) throw firstError;
+  return { output: { text: texts.join(wanted.format === "json" ? "\n" : "\n\n"), pages: done, usage }, usage };
+}
+
+function readAnswer({ output }: EngineAnswer): z.output<typeof chatAnswer>["choices"][number] {
+  const [choice] = chatAnswer.safeParse(output).data?.choices ?? [];
+  if (choice) return choice;
+  throw jobError("INTERNAL", "The engine's answer has no text.", "Look at the engine's log.");
+}
+
+/** Wrapped, because null is JSON too. Models like to put a fence around it. */
+function parseJson(text: string): { value: unknown } | null {
+  const trimmed = text.trim();
+  const fenced = trimmed.startsWith("```") && trimmed.endsWith("```");
+  const bare = fenced ? trimmed.slice(trimmed.indexOf("\n"), -3) : trimmed;
+  try {
+    return { value: JSON.parse(bare) };
+  } catch {
+    return null;
+  }
+}
+
+function noJson(truncated: boolean) {
+  return jobError(
+    "INTERNAL",
+    truncated
+      ? "The answer ended at the model's bound of tokens, in the middle of the JSON."
+      : "The answer is not JSON.",
+    "Ask for less of the page, give a schema, or take a larger model.",
+  );
+}
