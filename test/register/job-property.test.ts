@@ -17,9 +17,9 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ cancel: jobId, attempt }) },
   { weight: 2, arbitrary: fc.record({ ackResult: jobId, attempt }) },
   { weight: 2, arbitrary: fc.record({ ackChunk: jobId, cs: fc.nat(5) }) },
-  { weight: 1, arbitrary: fc.constant({ beat: true as const, lost: [] as string[] }) },
-  { weight: 1, arbitrary: fc.record({ beat: fc.constant(true as const), lost: fc.array(jobId, { maxLength: 1 }) }) },
-  { weight: 2, arbitrary: fc.constant({ disconnect: true as const }) },
+  { weight: 2, arbitrary: fc.constant({ beat: true as const }) },
+  { weight: 2, arbitrary: fc.record({ ackBeat: fc.array(jobId, { maxLength: 1 }) }) },
+  { weight: 2, arbitrary: fc.record({ disconnect: fc.nat(3) }) },
   {
     weight: 3,
     arbitrary: fc.record({ connect: fc.constant(true as const), abandon: fc.array(jobId, { maxLength: 1 }) }),
@@ -38,6 +38,7 @@ function openWorld(stubborn: boolean) {
   let session: DeskSession | null = null;
   let inSession: WorkerPayload[] = [];
   let beats = 0;
+  let listed: { jobId: string; attempt: number }[] = [];
   /** Where the welcome of this session lets chunks begin. */
   let resumeAt = new Map<string, number>();
 
@@ -60,9 +61,12 @@ function openWorld(stubborn: boolean) {
     list.filter((frame): frame is Sent<T> => frame.t === type);
   const take = (frame: object) => session?.take(coordinatorFrame.parse(frame) as Parameters<DeskSession["take"]>[0]);
   const running = (jobId: string) => runner.executions.filter(({ job, over }) => job.jobId === jobId && !over);
-  const beat = (lost: string[]) => {
+  const beat = () => {
+    if (!session) return;
     beats += 1;
-    const listed = session?.beat(beats) ?? [];
+    listed = session.beat(beats);
+  };
+  const ackBeat = (lost: string[]) => {
     for (const { jobId, attempt } of listed) if (lost.includes(jobId)) abandoned.add(`${jobId}/${attempt}`);
     session?.acknowledge({ t: "beat.ack", n: beats, renewed: [], lost });
   };
@@ -80,10 +84,15 @@ function openWorld(stubborn: boolean) {
     resumeAt = new Map(jobs.map(({ jobId, attempt }, at) => [`${jobId}/${attempt}`, resume[at]!.cs]));
     session = desk.attach(connection, welcome as Extract<CoordinatorFrame, { t: "welcome" }>, performance.now());
     session.begin();
-    beat([]);
+    beat();
   };
-  const disconnect = () => {
+  /** The last so many results and chunks do not arrive. */
+  const disconnect = (lost: number) => {
+    for (let left = lost; session && left > 0 && /result|chunk/.test(inSession.at(-1)?.t ?? ""); left -= 1) {
+      frames.splice(frames.lastIndexOf(inSession.pop()!), 1);
+    }
     session?.detach();
+    listed = [];
     session = null;
   };
   return {
@@ -109,9 +118,10 @@ function openWorld(stubborn: boolean) {
         const known = of("job.result").some((sent) => sent.jobId === step.ackResult && sent.attempt === step.attempt);
         if (known) take({ t: "result.ack", jobId: step.ackResult, attempt: step.attempt });
       } else if ("ackChunk" in step) take({ t: "chunk.ack", jobId: step.ackChunk, attempt: 1, cs: step.cs });
-      else if ("beat" in step) beat(step.lost);
+      else if ("beat" in step) beat();
+      else if ("ackBeat" in step) ackBeat(step.ackBeat);
       else if ("connect" in step) connect(step.abandon);
-      else disconnect();
+      else disconnect(step.disconnect);
     },
     /** Chunks of an attempt come without a gap, within a session. */
     expectOrder() {
@@ -139,7 +149,7 @@ test("any sequence of events leaves each job with one execution at most, and one
       world.expectOrder();
     }
     // Everything comes to its end.
-    world.disconnect();
+    world.disconnect(0);
     world.connect([]);
     for (const id of ["a", "b", "c"]) for (const { end } of world.running(id)) end();
     await turn();
@@ -167,7 +177,7 @@ test("any sequence of events leaves each job with one execution at most, and one
     }
     expect(world.outbox.waiting.size).toBe(0);
     expect(world.desk.introduce().jobs).toEqual([]);
-    world.disconnect();
+    world.disconnect(0);
   };
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), fc.boolean(), run), {
     numRuns: 2_000,
