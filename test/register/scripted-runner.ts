@@ -1,4 +1,5 @@
 import { type Job, type JobCalls, type JobOutcome, type JobRunner, outcomeOfAbort, type Slots } from "../../src/job.ts";
+import type { JobKind } from "../../src/model.ts";
 import type { JobErrorCode } from "../../src/protocol.ts";
 
 /** One execution, which goes on until the test ends it or it is aborted. */
@@ -21,7 +22,9 @@ export interface ScriptedRunner extends JobRunner {
 export function scriptedRunner(slots: Slots = { chat: 2 }): ScriptedRunner {
   const listeners = new Set<() => void>();
   const executions: Execution[] = [];
-  const changed = () => {
+  const free: Slots = { ...slots };
+  const take = (kind: JobKind, n: number) => {
+    free[kind] = (free[kind] ?? 0) - n;
     for (const listener of listeners) listener();
   };
   const runner: ScriptedRunner = {
@@ -30,20 +33,18 @@ export function scriptedRunner(slots: Slots = { chat: 2 }): ScriptedRunner {
     stubborn: false,
     slots,
     get slotsFree() {
-      const free = { ...slots };
-      for (const { job, over } of executions) if (!over) free[job.kind] = (free[job.kind] ?? 0) - 1;
-      return free;
+      return { ...free };
     },
     start(job, calls) {
       if (runner.refuse instanceof Error) throw runner.refuse;
       if (runner.refuse) return runner.refuse;
-      if (!runner.slotsFree[job.kind]) return "BUSY";
+      if (!free[job.kind]) return "BUSY";
       const { promise, resolve } = Promise.withResolvers<JobOutcome>();
       const settle = (outcome: JobOutcome) => {
         if (execution.over) return;
         execution.over = true;
         resolve(outcome);
-        changed();
+        take(job.kind, -1);
       };
       const execution: Execution = {
         job,
@@ -55,7 +56,7 @@ export function scriptedRunner(slots: Slots = { chat: 2 }): ScriptedRunner {
         if (!runner.stubborn) settle(outcomeOfAbort(calls.signal.reason));
       });
       executions.push(execution);
-      changed();
+      take(job.kind, 1);
       return promise;
     },
     onSlots(listener) {
