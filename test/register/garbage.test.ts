@@ -92,7 +92,7 @@ test("no message a coordinator can send brings the worker down", async () => {
 
 const jobId = fc.constantFrom("__proto__", "constructor", "toString", "a", "b", "\u0000", "x".repeat(256));
 const number = fc.oneof(fc.nat(3), fc.constantFrom(0, 1, Number.MAX_SAFE_INTEGER));
-const deep = fc.integer({ min: 1, max: 5_000 }).map((depth) => `${'{"a":['.repeat(depth)}${"]}".repeat(depth)}`);
+const deep = fc.constantFrom(1, 10, 100, 100, 5_000).map((depth) => `${'{"a":['.repeat(depth)}${"]}".repeat(depth)}`);
 const input = fc.oneof(fc.json(), deep, fc.constant('{"__proto__":{"stream":true},"constructor":null}'));
 const quoted = jobId.map((id) => JSON.stringify(id));
 /** Well formed, and as hostile as that allows. */
