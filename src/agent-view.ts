@@ -43,7 +43,6 @@ export function createAgentView({
   layout: Layout;
 }): AgentView {
   let refusal: MusterError | null = null;
-  let registration: Registration | null = null;
   let own = new Set<string>();
   let gpuLook: { at: number; usage: GpuUsage } | null = null;
 
@@ -134,9 +133,8 @@ export function createAgentView({
       });
       look();
     },
-    registering(started, onRefused) {
-      registration = started;
-      started.ended
+    registering({ ended }, onRefused) {
+      ended
         .then((error) => {
           refusal = error;
           if (error) {
@@ -191,7 +189,6 @@ export function createAgentView({
       if (board.current.state === "draining") return;
       log.info(`Draining: ${why}`);
       board.update({ state: "draining" });
-      registration?.drain(why);
     },
   };
 }

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createAgentView } from "./agent-view.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
@@ -7,7 +9,7 @@ import { openFetch } from "./fetch/open-fetch.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
 import { detect, openCatalog, select } from "./plan.ts";
-import { startRegistration } from "./register/register.ts";
+import { noJobs, openOutbox, type Registration, startRegistration } from "./register/register.ts";
 import { findWorkerType } from "./select/worker-types.ts";
 import { probeEngines } from "./serve/engines/probe.ts";
 import { superviseEngine } from "./serve/engines/supervise.ts";
@@ -22,19 +24,25 @@ export interface AgentOptions {
   engine: string[];
   /** Aborted by the first SIGTERM: drain, say goodbye, end. */
   signal: AbortSignal;
+  /** Aborted by the second: give back what runs, say goodbye, end without waiting for the engine. */
+  hurry: AbortSignal;
 }
 
 /** Selecting may have to ask the hub. This long the worker waits to be seen with its models, then it is seen without. */
 const PATIENCE_MS = 3_000;
 
 /** The life of a worker in five steps. Gives the exit code; throws what makes a start impossible. */
-export async function runAgent({ config, log, engine, signal }: AgentOptions): Promise<number> {
+export async function runAgent({ config, log, engine, signal, hurry }: AgentOptions): Promise<number> {
   const catalog = await openCatalog(config);
   const workerType = findWorkerType(catalog, config.workerType);
   await using leaving = new AsyncDisposableStack();
   const state = leaving.adopt(await openState(config), (opened) => opened.close());
   const stop = new AbortController();
   const running = AbortSignal.any([signal, stop.signal]);
+  // Jobs need their engines to the last.
+  const drained = new AbortController();
+  const over = once(drained.signal, "abort");
+  const hurried = once(hurry, "abort").then(() => over);
   const board = createStatusBoard({
     version: VERSION,
     workerId: state.workerId,
@@ -47,11 +55,14 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
   await state.publish(http.port);
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
+  let registration = null as Registration | null;
   const leave = (why: string) => {
     view.draining(why);
     stop.abort();
+    Promise.resolve(registration?.drain(why)).finally(() => drained.abort());
   };
   signal.addEventListener("abort", () => leave("told to stop"), { once: true });
+  hurry.addEventListener("abort", () => registration?.release(), { once: true });
   view.started(state, http.port);
   try {
     // 1. Detect
@@ -72,12 +83,17 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
 
     // 4. Register, beside the fetching: a two-hour download is a worker that shows its progress, not a dead one
     if (config.coordinatorUrl) {
-      const registration = startRegistration({
+      const folder = join(state.folder, "outbox");
+      const outbox = leaving.adopt(await openOutbox({ folder, log }), (opened) => opened.close());
+      running.throwIfAborted();
+      const started = startRegistration({
         url: config.coordinatorUrl,
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
         board,
-        slots: workerType.slots,
+        runner: noJobs,
+        outbox,
+        drainTimeoutMs: config.drainTimeoutMs,
         log,
         diskFree: async () => Math.floor((await diskSpace(config.modelCacheDir)).free),
         gpuUsage: () => view.gpuUsage(() => detect(config, running)),
@@ -88,27 +104,30 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
           }),
         signal: new AbortController().signal,
       });
-      leaving.defer(() => registration.bye("stopped"));
-      view.registering(registration, () => leave("refused by the coordinator"));
+      registration = started;
+      leaving.defer(() => started.bye("stopped"));
+      view.registering(started, () => leave("refused by the coordinator"));
     } else {
       log.warn("COORDINATOR_URL is not set: this worker stands alone");
     }
 
     // 5. Serve, until told to stop
     const keeper = await keeping;
-    await Promise.all([
+    const serving = Promise.all([
       keeper.ended,
-      probeEngines({ urls: config.engineUrls, board, signal: running }),
+      probeEngines({ urls: config.engineUrls, board, signal: drained.signal }),
       // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
         config,
         log,
-        signal: running,
-        when: config.ollamaStore === "server" ? Promise.resolve() : view.ready(running),
+        signal: drained.signal,
+        when: config.ollamaStore === "server" ? Promise.resolve() : view.ready(drained.signal),
       }),
     ]);
+    await Promise.race([serving, hurried]);
   } catch (error) {
     if (!running.aborted) throw error;
   }
+  if (registration) await over;
   return view.refusal?.exitCode ?? EXIT.ok;
 }

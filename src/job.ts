@@ -44,7 +44,7 @@ export type ChunkSink = (delta: unknown) => Promise<void> | null;
 
 export interface JobCalls {
   onChunk: ChunkSink;
-  /** Its reason is a MusterError whose code says why: CANCELLED, LEASE_LOST, DRAINING. */
+  /** Its reason is a MusterError whose code says why: CANCELLED, TIMEOUT, LEASE_LOST, DRAINING. */
   signal: AbortSignal;
 }
 

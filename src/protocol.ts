@@ -224,10 +224,10 @@ type Payload<F> = F extends { t: string } ? Omit<F, "id" | "ts"> : never;
 export type WorkerPayload = Payload<WorkerFrame>;
 export type CoordinatorPayload = Payload<z.input<typeof coordinatorFrame>>;
 
-/** The text of a frame: the payload with its message id and time. */
-export function encodeFrame(payload: WorkerPayload | CoordinatorPayload): string {
-  const { t, ...rest } = payload;
-  return JSON.stringify({ t, id: crypto.randomUUID(), ts: new Date().toISOString(), ...rest });
+/** The text of a frame: the payload, or the JSON of one, with its message id and time. */
+export function encodeFrame(payload: WorkerPayload | CoordinatorPayload | string): string {
+  const json = typeof payload === "string" ? payload : JSON.stringify(payload);
+  return `${json.slice(0, -1)},"id":"${crypto.randomUUID()}","ts":"${new Date().toISOString()}"}`;
 }
 
 /** `unknown`: well formed, of a type this version does not know; to be ignored. */

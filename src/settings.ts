@@ -232,7 +232,8 @@ export const settings = z.object({
     otherwise: "all addresses",
   }),
   STATE_DIR: setting("Operation", path, {
-    description: "Private folder of this worker (its identity, where its HTTP port is). Never the shared volume.",
+    description:
+      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator). Never the shared volume.",
     allowed: "a path",
     otherwise: "`/var/lib/muster`, else `$XDG_STATE_HOME/muster`, else a folder under the temporary one",
   }),

@@ -22,19 +22,33 @@ export interface CloseInfo {
   by: "worker" | "coordinator";
 }
 
+/** `closed`: the socket is not open. `too large`: the frame is over the limit. */
+export type Sent = "sent" | "closed" | "too large";
+
 export interface Connection {
   /** Settles once the socket is gone; never rejects. */
   readonly closed: Promise<CloseInfo>;
   /** Frames flow from here on; nothing is read before. */
   listen(onFrame: (frame: CoordinatorFrame) => void): void;
-  /** False where the frame was not sent: the socket is not open, or the frame is over the limit. */
-  send(payload: WorkerPayload): boolean;
+  /** A text is the JSON of a payload. */
+  send(payload: WorkerPayload | string): Sent;
+  /**
+   * Null while the peer keeps up. Else a promise that settles once most of what waits in the socket was written, or the
+   * socket is gone; until then senders of what can wait are to wait. Never rejects.
+   */
+  congestion(): Promise<void> | null;
+  readonly maxFrame: number;
   /** The `maxFrame` of the welcome; binds both sides. */
   limitFrames(bytes: number): void;
   close(code: number, reason: string): void;
   /** Ends a socket whose peer does not answer any more. */
   terminate(reason: string): void;
 }
+
+/** With more than this waiting in the socket senders are to wait … */
+const CONGESTED_BYTES = 1024 * 1024;
+/** … until it has drained to this. */
+const DRAINED_BYTES = CONGESTED_BYTES / 2;
 
 /** One WebSocket to the coordinator, open and quiet until `listen`. Throws COORDINATOR_UNREACHABLE or _REFUSED. */
 export async function connect(options: ConnectOptions): Promise<Connection> {
@@ -48,7 +62,15 @@ function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
   const closed = Promise.withResolvers<CloseInfo>();
   let ours: Omit<CloseInfo, "by"> | null = null;
   let maxFrame: number = PROTOCOL_DEFAULTS.maxFrame;
+  let congestion: PromiseWithResolvers<void> | null = null;
 
+  const relieve = () => {
+    congestion?.resolve();
+    congestion = null;
+  };
+  const onWritten = () => {
+    if (socket.bufferedAmount <= DRAINED_BYTES) relieve();
+  };
   const close = (code: number, reason: string) => {
     if (socket.readyState !== WebSocket.OPEN) return;
     ours = { code, reason };
@@ -69,6 +91,7 @@ function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
   });
   socket.once("close", (code, reason) => {
     signal.removeEventListener("abort", stop);
+    relieve();
     closed.resolve(ours ? { ...ours, by: "worker" } : { code, reason: reason.toString(), by: "coordinator" });
   });
 
@@ -94,14 +117,23 @@ function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
       socket.resume();
     },
     send(payload) {
-      if (socket.readyState !== WebSocket.OPEN) return false;
+      if (socket.readyState !== WebSocket.OPEN) return "closed";
       const text = encodeFrame(payload);
       if (Buffer.byteLength(text) > maxFrame) {
-        log.warn(`Did not send a ${payload.t} frame: it is over the coordinator's limit of ${maxFrame} bytes`);
-        return false;
+        const type = /^{"t":"([\w.]+)"/.exec(text)?.[1];
+        log.warn(`Did not send a ${type} frame: it is over the coordinator's limit of ${maxFrame} bytes`);
+        return "too large";
       }
-      socket.send(text);
-      return true;
+      socket.send(text, onWritten);
+      return "sent";
+    },
+    congestion() {
+      if (socket.readyState !== WebSocket.OPEN) return null;
+      if (socket.bufferedAmount > CONGESTED_BYTES) congestion ??= Promise.withResolvers();
+      return congestion?.promise ?? null;
+    },
+    get maxFrame() {
+      return maxFrame;
     },
     limitFrames(bytes) {
       maxFrame = Math.min(bytes, FRAME_CEILING);

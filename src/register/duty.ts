@@ -1,6 +1,7 @@
 import type { CoordinatorFrame, ModelReport } from "../protocol.ts";
 import type { Connection } from "./connection.ts";
 import { startHeartbeat } from "./heartbeat.ts";
+import type { DeskSession } from "./job-desk.ts";
 import { reportModels } from "./report-models.ts";
 import type { SessionContext } from "./session-context.ts";
 import { watchSilence } from "./silence.ts";
@@ -8,12 +9,15 @@ import { watchSilence } from "./silence.ts";
 export interface DutyOptions extends SessionContext {
   connection: Connection;
   welcome: Extract<CoordinatorFrame, { t: "welcome" }>;
+  /** When the hello went out (performance.now). */
+  introducedAt: number;
   /** The models as the hello told them. */
   known: ModelReport[];
 }
 
 export interface Duty {
-  acknowledge(n: number): void;
+  acknowledge(ack: Extract<CoordinatorFrame, { t: "beat.ack" }>): void;
+  readonly jobs: DeskSession;
   /** The welcome held for one beat, and a beat was acknowledged: this coordinator works. */
   held(): boolean;
   stop(): void;
@@ -22,9 +26,9 @@ export interface Duty {
 /** A connection without an acknowledged beat for this many beats is taken for dead. */
 const SILENT_BEATS = 2.5;
 
-/** A session from its welcome on: beats, reports of the models, and the watch over the acknowledgements. */
-export function startDuty({ connection, welcome, known, board, vitals, ...context }: DutyOptions): Duty {
-  const { url, slots, log } = context;
+/** A session from its welcome on: beats, reports of the models, jobs, and the watch over the acknowledgements. */
+export function startDuty({ connection, welcome, introducedAt, known, board, vitals, ...context }: DutyOptions): Duty {
+  const { url, desk, log } = context;
   const { beatMs, sessionId, epoch } = welcome;
   const welcomedAt = performance.now();
   const silentMs = beatMs * SILENT_BEATS;
@@ -37,6 +41,8 @@ export function startDuty({ connection, welcome, known, board, vitals, ...contex
   log.info({ sessionId, epoch, beatMs }, "Registered with the coordinator");
 
   const reporter = reportModels(board, known, (report) => connection.send({ t: "model.state", ...report }));
+  // Before the first beat, which lists what is kept.
+  const jobs = desk.attach(connection, welcome, introducedAt);
   const silence = watchSilence(silentMs, () => connection.terminate(`no beat acknowledged within ${silentMs} ms`));
   const heartbeat = startHeartbeat(beatMs, (n, loopLagMs) => {
     const { ready, state } = board.current;
@@ -46,27 +52,32 @@ export function startDuty({ connection, welcome, known, board, vitals, ...contex
       n,
       ready,
       state,
-      slotsFree: slots,
+      slotsFree: desk.slotsFree,
       ...vitals.latest,
       loopLagMs,
-      jobs: [],
+      jobs: jobs.beat(n),
       modelsRevision: reporter.revision,
     });
     vitals.refresh();
   });
+  jobs.begin();
   const unsubscribe = board.onChange((event) => {
     if (event.kind === "agent" && standing() !== told) heartbeat.now();
   });
   return {
-    acknowledge(n) {
-      if (n <= acknowledged || n > heartbeat.n) return;
-      acknowledged = n;
+    jobs,
+    acknowledge(ack) {
+      if (ack.n > heartbeat.n) return;
+      jobs.acknowledge(ack);
+      if (ack.n <= acknowledged) return;
+      acknowledged = ack.n;
       silence.heard();
       board.setCoordinator({ url, lastAckAt: Date.now() });
     },
     held: () => acknowledged > 0 && performance.now() - welcomedAt >= beatMs,
     stop() {
       unsubscribe();
+      jobs.detach();
       heartbeat.stop();
       silence.stop();
       reporter.stop();

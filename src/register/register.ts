@@ -1,19 +1,29 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { MusterError, toMusterError } from "../errors.ts";
+import type { JobRunner } from "../job.ts";
 import { CLOSE, FINAL_CLOSE_CODES, PROTOCOL_DEFAULTS } from "../protocol.ts";
 import { type Connection, type ConnectOptions, connect } from "./connection.ts";
+import { openJobDesk } from "./job-desk.ts";
+import type { Outbox } from "./outbox.ts";
 import { createReconnectDelay } from "./reconnect-delay.ts";
 import { runSession, type SessionEnd } from "./session.ts";
 import type { SessionContext } from "./session-context.ts";
 import { createVitals, type VitalsSources } from "./vitals.ts";
 
+export { noJobs } from "./no-jobs.ts";
+export { type Outbox, openOutbox } from "./outbox.ts";
 export type { Command } from "./session-context.ts";
 export type { GpuUsage } from "./vitals.ts";
 
 export interface RegistrationOptions
-  extends Pick<SessionContext, "url" | "board" | "slots" | "log" | "onCommand">,
+  extends Pick<SessionContext, "url" | "board" | "log" | "onCommand">,
     Pick<ConnectOptions, "token" | "ca" | "signal">,
     VitalsSources {
+  runner: JobRunner;
+  /** Stays open for as long as the registration; whoever opened it closes it. */
+  outbox: Outbox;
+  /** What jobs get to end when the worker drains; 25 s where not given. */
+  drainTimeoutMs?: number;
   /** The window of the delay between two connections; 1 s to 60 s where not given. */
   reconnect?: { minMs: number; maxMs: number };
   handshakeTimeoutMs?: number;
@@ -21,8 +31,13 @@ export interface RegistrationOptions
 }
 
 export interface Registration {
-  /** Tells the coordinator that this worker ends its work and takes no more. */
-  drain(reason: string): void;
+  /**
+   * Tells the coordinator that this worker ends its work and takes no more. Settles when the jobs in flight are over and
+   * their results acknowledged, or time is up: what then still runs is given back.
+   */
+  drain(reason: string): Promise<void>;
+  /** Gives the jobs in flight back at once. */
+  release(): void;
   /** Says goodbye, closes and stops registering; settles within seconds even if the coordinator is gone. */
   bye(reason: string): Promise<void>;
   /** Never rejects. An error where the coordinator wants this worker no more; null after `bye` or the signal. */
@@ -42,6 +57,8 @@ export function startRegistration(options: RegistrationOptions): Registration {
   const leaving = new AbortController();
   const signal = AbortSignal.any([options.signal, leaving.signal]);
   const vitals = createVitals(options, options.log);
+  const desk = openJobDesk(options);
+  let drained: Promise<void> | null = null;
   let connection: Connection | null = null;
 
   const attempt = async (): Promise<Outcome> => {
@@ -52,7 +69,7 @@ export function startRegistration(options: RegistrationOptions): Registration {
         signal,
       });
       return outcomeOf(
-        await runSession(connection, { helloTimeoutMs: PROTOCOL_DEFAULTS.helloTimeoutMs, ...options, vitals }),
+        await runSession(connection, { helloTimeoutMs: PROTOCOL_DEFAULTS.helloTimeoutMs, ...options, vitals, desk }),
       );
     } catch (cause) {
       const error = toMusterError(cause);
@@ -83,12 +100,19 @@ export function startRegistration(options: RegistrationOptions): Registration {
     board.setCoordinator({ url, connected: false, error: null });
     return null;
   };
-  const ended = run().catch(toMusterError);
+  const ended = run()
+    .catch(toMusterError)
+    .finally(() => desk.abandon("this worker is registered no more"));
   return {
     ended,
     drain(reason) {
-      connection?.send({ t: "drain", reason });
+      if (!drained) {
+        connection?.send({ t: "drain", reason });
+        drained = desk.drain(options.drainTimeoutMs ?? 25_000);
+      }
+      return drained;
     },
+    release: () => desk.release(),
     async bye(reason) {
       connection?.send({ t: "bye", reason });
       connection?.close(1000, "bye");

@@ -1,6 +1,6 @@
 import type { Logger } from "../log.ts";
-import type { JobKind } from "../model.ts";
 import type { StatusBoard } from "../status.ts";
+import type { JobDesk } from "./job-desk.ts";
 import type { Vitals } from "./vitals.ts";
 
 /** What a coordinator may ask of the agent as a whole. */
@@ -9,7 +9,7 @@ export type Command = { type: "drain" | "pause" | "resume" | "sync" } | { type: 
 export interface SessionContext {
   url: string;
   board: StatusBoard;
-  slots: Partial<Record<JobKind, number>>;
+  desk: JobDesk;
   vitals: Vitals;
   log: Logger;
   /** Must return at once; the agent does the work on its own time. */

@@ -2,6 +2,7 @@ import { CLOSE, type CoordinatorFrame } from "../protocol.ts";
 import type { CloseInfo, Connection } from "./connection.ts";
 import { type Duty, startDuty } from "./duty.ts";
 import { helloFrame } from "./hello.ts";
+import type { JobFrame } from "./job-desk.ts";
 import type { Command, SessionContext } from "./session-context.ts";
 
 export interface SessionEnd extends CloseInfo {
@@ -12,20 +13,30 @@ export interface SessionEnd extends CloseInfo {
 /** Introduces the worker on an open connection and keeps it reported until the connection closes. */
 export async function runSession(connection: Connection, context: SessionContext): Promise<SessionEnd> {
   const { board, url, helloTimeoutMs } = context;
-  const hello = helloFrame(board.current, context.slots);
+  const hello = helloFrame(board.current, context.desk);
+  const introducedAt = performance.now();
   let duty = null as Duty | null;
   const timer = setTimeout(
     () => connection.close(CLOSE.helloTimeout, `no welcome within ${helloTimeoutMs} ms`),
     helloTimeoutMs,
   );
-  connection.listen((frame) => {
+  const take = (frame: CoordinatorFrame) => {
     if (frame.t === "welcome" && !duty) {
       clearTimeout(timer);
-      duty = startDuty({ ...context, connection, welcome: frame, known: hello.models });
+      duty = startDuty({ ...context, connection, welcome: frame, introducedAt, known: hello.models });
     } else if (frame.t === "welcome") connection.close(CLOSE.protocol, "welcome: twice in one session");
     else if (!duty) connection.close(CLOSE.protocol, `${frame.t}: before welcome`);
-    else if (frame.t === "beat.ack") duty.acknowledge(frame.n);
+    else if (frame.t === "beat.ack") duty.acknowledge(frame);
+    else if (isJobFrame(frame)) duty.jobs.take(frame);
     else obey(frame, connection, context);
+  };
+  connection.listen((frame) => {
+    try {
+      take(frame);
+    } catch (error) {
+      // A fault in taking one frame must not end the process by way of the socket's event.
+      context.log.error({ err: error }, `Carrying out ${frame.t} failed`);
+    }
   });
   connection.send(hello);
   const end = await connection.closed;
@@ -35,23 +46,20 @@ export async function runSession(connection: Connection, context: SessionContext
   return { ...end, held: duty?.held() ?? false };
 }
 
-type Order = Exclude<CoordinatorFrame, { t: "welcome" | "beat.ack" }>;
+type Order = Exclude<CoordinatorFrame, JobFrame | { t: "welcome" | "beat.ack" }>;
+
+const JOB_FRAMES: readonly string[] = ["job.offer", "job.cancel", "chunk.ack", "result.ack"] satisfies JobFrame["t"][];
+
+function isJobFrame(frame: CoordinatorFrame): frame is JobFrame {
+  return JOB_FRAMES.includes(frame.t);
+}
 
 function obey(frame: Order, connection: Connection, context: SessionContext): void {
   const command = commandOf(frame);
   if (command) {
     context.log.info(command, `The coordinator asks: ${frame.t}`);
-    try {
-      context.onCommand(command);
-    } catch (error) {
-      // A fault in one command must not end the process by way of the socket's event.
-      context.log.error({ err: error }, `Carrying out ${frame.t} failed`);
-    }
-  } else if (frame.t === "reconnect") connection.close(1000, "reconnecting as asked");
-  else if (frame.t === "job.offer") {
-    // Jobs are not served yet; a plain answer lets the coordinator place this one elsewhere.
-    connection.send({ t: "job.reject", jobId: frame.jobId, attempt: frame.attempt, code: "UNSUPPORTED" });
-  } else context.log.debug(`Ignored a ${frame.t} frame: no job runs here`);
+    context.onCommand(command);
+  } else connection.close(1000, "reconnecting as asked");
 }
 
 function commandOf(frame: Order): Command | null {
@@ -66,7 +74,7 @@ function commandOf(frame: Order): Command | null {
       return { type: "ensure", models: frame.models };
     case "models.remove":
       return { type: "remove", models: frame.models };
-    default:
+    case "reconnect":
       return null;
   }
 }

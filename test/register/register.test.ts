@@ -4,6 +4,7 @@ import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { expect, test } from "vitest";
 import { type CoordinatorOptions, startCoordinator } from "../../src/coordinator/coordinator.ts";
 import { MusterError } from "../../src/errors.ts";
+import { noJobs } from "../../src/register/register.ts";
 import { until } from "../until.ts";
 import { behave, startFakeCoordinator, WELCOME } from "./fake-coordinator.ts";
 import { quietLog, startWorker } from "./worker.ts";
@@ -301,6 +302,7 @@ test("commands reach the agent, a fault in one of them ends nothing, and offers 
   await using peer = await startFakeCoordinator(behave);
   const commands: unknown[] = [];
   await using worker = startWorker(peer.url, {
+    runner: noJobs,
     onCommand(command) {
       commands.push(command);
       if (command.type === "sync") throw new Error("no sync today");

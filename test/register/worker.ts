@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import type { Hardware } from "../../src/hardware.ts";
 import type { Logger } from "../../src/log.ts";
+import { createOutbox, type Outbox } from "../../src/register/outbox.ts";
 import {
   type Command,
   type Registration,
@@ -8,6 +9,7 @@ import {
   startRegistration,
 } from "../../src/register/register.ts";
 import { createStatusBoard, type StatusBoard } from "../../src/status.ts";
+import { scriptedRunner } from "./scripted-runner.ts";
 
 export const HARDWARE: Hardware = {
   gpus: [
@@ -43,11 +45,17 @@ export function keptLog(): { log: Logger; lines: LogLine[] } {
   return { log: pino({ level: "debug" }, { write: (line) => void lines.push(JSON.parse(line)) }), lines };
 }
 
+/** An outbox that no process outlives. */
+export function memoryOutbox(): Outbox {
+  return createOutbox({ write: async () => true, close: async () => undefined });
+}
+
 export const quietLog: Logger = pino({ level: "silent" });
 
 export interface TestWorker extends AsyncDisposable {
   board: StatusBoard;
   registration: Registration;
+  outbox: Outbox;
   commands: Command[];
   lines: LogLine[];
 }
@@ -63,12 +71,14 @@ export function startWorker(
   const { log, lines } = keptLog();
   const stop = new AbortController();
   const commands: Command[] = [];
+  const { outbox = memoryOutbox() } = options;
   const registration = startRegistration({
     url,
     token: async () => null,
     board,
     diskFree: async () => 5e9,
-    slots: { chat: 2 },
+    runner: scriptedRunner({ chat: 2 }),
+    outbox,
     log,
     onCommand: (command) => commands.push(command),
     reconnect: { minMs: 1, maxMs: 20 },
@@ -78,6 +88,7 @@ export function startWorker(
   return {
     board,
     registration,
+    outbox,
     commands,
     lines,
     async [Symbol.asyncDispose]() {
