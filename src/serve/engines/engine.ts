@@ -58,6 +58,11 @@ export interface EngineAnswer {
   usage: Record<string, number>;
 }
 
+/** How an engine does each kind of job. */
+export type EngineRuns = {
+  [K in EngineKindOfJob]: (model: EngineModel, body: EngineBodies[K], call: EngineCall) => Promise<EngineAnswer>;
+};
+
 export interface EngineHealth {
   reachable: boolean;
   version: string | null;
@@ -73,7 +78,12 @@ export interface EngineHealth {
 export interface Engine {
   readonly kind: EngineKind;
   readonly url: string;
-  run<K extends EngineKindOfJob>(kind: K, model: EngineModel, body: EngineBodies[K], call: EngineCall): Promise<EngineAnswer>;
+  run<K extends EngineKindOfJob>(
+    kind: K,
+    model: EngineModel,
+    body: EngineBodies[K],
+    call: EngineCall,
+  ): Promise<EngineAnswer>;
   /** Loads the model by the smallest call of its task. Loading may take minutes: only the signal ends it. */
   warmUp(model: EngineModel, signal: AbortSignal): Promise<void>;
   /** Short; never throws. */
