@@ -4,12 +4,14 @@ import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
 import { keepModels } from "./fetch/keep-models.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
+import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
 import { detect, openCatalog, select } from "./plan.ts";
 import { startRegistration } from "./register/register.ts";
 import { findWorkerType } from "./select/worker-types.ts";
-import { probeEngines } from "./serve/engines/probe.ts";
+import { keepReady } from "./serve/engines/keep-ready.ts";
+import { openEngines } from "./serve/engines/open-engines.ts";
 import { superviseEngine } from "./serve/engines/supervise.ts";
 import { openState } from "./state.ts";
 import { createStatusBoard } from "./status.ts";
@@ -47,6 +49,10 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
   await state.publish(http.port);
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
+  const engines = openEngines({
+    config,
+    pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
+  });
   const leave = (why: string) => {
     view.draining(why);
     stop.abort();
@@ -61,6 +67,7 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
     const keeping = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
       view.selected(selection);
+      engines.serve(selection.models);
       return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
     });
     leaving.defer(async () => {
@@ -98,7 +105,7 @@ export async function runAgent({ config, log, engine, signal }: AgentOptions): P
     const keeper = await keeping;
     await Promise.all([
       keeper.ended,
-      probeEngines({ urls: config.engineUrls, board, signal: running }),
+      keepReady({ engines, board, log, signal: running }),
       // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
         config,
