@@ -4,12 +4,12 @@ import { logProgress, observeAll } from "./fetch/progress-log.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Logger } from "./log.ts";
-import type { ModelSpec, ModelState, Variant } from "./model.ts";
+import type { ModelSpec, Variant } from "./model.ts";
 import type { Command, GpuUsage, Registration } from "./register/register.ts";
 import type { Selection } from "./select/select-models.ts";
 import type { Catalog } from "./select/worker-types.ts";
 import type { State } from "./state.ts";
-import type { StatusBoard } from "./status.ts";
+import { isStored, type ModelStatus, type StatusBoard } from "./status.ts";
 import type { Layout } from "./store/layout.ts";
 
 /** What the steps of the agent mean for its status and its log. */
@@ -54,10 +54,12 @@ export function createAgentView({
   });
   let told = board.current.state;
 
-  /** A stored model whose engine answers is ready already; another look at the volume takes nothing from that. */
-  const shownState = (id: string, state: ModelState): ModelState => {
+  /** How a stored model fares with its engine, the engine tells; another look at the volume takes nothing from that. */
+  const onVolume = (id: string): Pick<ModelStatus, "state" | "error"> => {
     const before = board.current.models.find((model) => model.id === id);
-    return state === "stored" && before?.state === "ready" ? "ready" : state;
+    return before && isStored(before.state)
+      ? { state: before.state, error: before.error }
+      : { state: "stored", error: null };
   };
 
   /** Models that other processes stored and this catalog knows: the coordinator may want to know what is warm. */
@@ -74,7 +76,7 @@ export function createAgentView({
         board.setModel(id, {
           ...describeVariant(variant),
           required: false,
-          state: shownState(id, "stored"),
+          state: "stored",
           bytesDone: model.bytes,
           bytesTotal: model.bytes,
           revision: model.revision,
@@ -88,8 +90,8 @@ export function createAgentView({
 
   const toBoard: KeepObserver = {
     onProgress({ spec, state, bytesDone, bytesTotal, rate, revision, error }) {
-      const shown = shownState(spec.id, state);
-      board.setModel(spec.id, { state: shown, bytesDone, bytesTotal, rate, revision, error: error?.toJSON() ?? null });
+      const fares = state === "stored" ? onVolume(spec.id) : { state, error: error?.toJSON() ?? null };
+      board.setModel(spec.id, { ...fares, bytesDone, bytesTotal, rate, revision });
     },
     onNote: () => undefined,
     onVolumeChange: look,

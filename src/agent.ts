@@ -6,12 +6,14 @@ import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
 import { keepModels } from "./fetch/keep-models.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
+import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
 import { detect, openCatalog, select } from "./plan.ts";
 import { noJobs, openOutbox, type Registration, startRegistration } from "./register/register.ts";
 import { findWorkerType } from "./select/worker-types.ts";
-import { probeEngines } from "./serve/engines/probe.ts";
+import { keepReady } from "./serve/engines/keep-ready.ts";
+import { openEngines } from "./serve/engines/open-engines.ts";
 import { superviseEngine } from "./serve/engines/supervise.ts";
 import { openState } from "./state.ts";
 import { createStatusBoard } from "./status.ts";
@@ -55,7 +57,14 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   await state.publish(http.port);
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
+<<<<<<< HEAD
   let registration = null as Registration | null;
+=======
+  const engines = openEngines({
+    config,
+    pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
+  });
+>>>>>>> engines
   const leave = (why: string) => {
     view.draining(why);
     stop.abort();
@@ -72,6 +81,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
     const keeping = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
       view.selected(selection);
+      engines.serve(selection.models);
       return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
     });
     leaving.defer(async () => {
@@ -115,7 +125,11 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     const keeper = await keeping;
     const serving = Promise.all([
       keeper.ended,
+<<<<<<< HEAD
       probeEngines({ urls: config.engineUrls, board, signal: drained.signal }),
+=======
+      keepReady({ engines, board, log, signal: running }),
+>>>>>>> engines
       // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
         config,

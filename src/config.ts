@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import type { z } from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
+import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
 import { readMirrors } from "./mirrors.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
@@ -38,7 +39,8 @@ export interface Config {
   enableGpu: "auto" | "true" | "false";
   minGpuMemoryGb: number | null;
   visibleDevices: { nvidia?: string; cuda?: string; rocr?: string; hip?: string };
-  engineUrls: { ollama: string | null; vllm: string | null; openai: string | null };
+  engineUrls: EngineUrls;
+  engineKeys: EngineKeys;
   coordinatorUrl: string | null;
   coordinatorToken: string | null;
   coordinatorTokenFile: string | null;
@@ -144,7 +146,8 @@ function derive(given: Settings, problems: string[]): Config {
       rocr: given.ROCR_VISIBLE_DEVICES,
       hip: given.HIP_VISIBLE_DEVICES,
     },
-    engineUrls: { ollama: given.OLLAMA_URL ?? null, vllm: given.VLLM_URL ?? null, openai: given.OPENAI_URL ?? null },
+    engineUrls: engineUrls(given),
+    engineKeys: engineKeys(given, problems),
     coordinatorUrl: coordinatorUrl(given.COORDINATOR_URL, problems),
     coordinatorToken,
     // A token given by value wins over the file, then and later.

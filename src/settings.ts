@@ -1,19 +1,8 @@
 import { z } from "zod";
+import { engineSettings } from "./engine-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
-import {
-  bandwidth,
-  choice,
-  duration,
-  flag,
-  httpUrl,
-  isUrl,
-  number,
-  path,
-  port,
-  text,
-  token,
-} from "./setting-values.ts";
+import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -157,21 +146,7 @@ export const settings = z.object({
     allowed: "a list",
     otherwise: "all",
   }),
-  OLLAMA_URL: setting("Engines", httpUrl, {
-    description: "An Ollama server this worker runs its Ollama models on.",
-    allowed: "an http(s) URL",
-    otherwise: "none is probed",
-  }),
-  VLLM_URL: setting("Engines", httpUrl, {
-    description: "A vLLM server this worker runs its vLLM models on.",
-    allowed: "an http(s) URL",
-    otherwise: "none is probed",
-  }),
-  OPENAI_URL: setting("Engines", httpUrl, {
-    description: "Any other OpenAI-compatible server (llama.cpp, TEI, LocalAI).",
-    allowed: "an http(s) URL",
-    otherwise: "none is probed",
-  }),
+  ...engineSettings,
   COORDINATOR_URL: setting(
     "Coordinator",
     z.string().refine((value) => isUrl(value, ["ws:", "wss:", "http:", "https:"])),

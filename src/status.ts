@@ -179,6 +179,7 @@ export function createStatusBoard(
   };
 }
 
-function isStored(state: ModelState): boolean {
+/** Whether its files are on the volume. */
+export function isStored(state: ModelState): boolean {
   return state === "stored" || state === "loading" || state === "ready";
 }

@@ -8,6 +8,7 @@ const SECRETS: Env = {
   HF_TOKEN: "hf_abcdefghijklmnop",
   HUGGING_FACE_HUB_TOKEN: "hf_abcdefghijklmnop",
   COORDINATOR_TOKEN: "coordinator-secret-0123456789",
+  OPENAI_API_KEY: "engine-secret-0123456789",
 };
 
 test.concurrent("start -- ENGINE: runs it once the models are there, with its environment, and its models are ready", async ({
@@ -35,8 +36,12 @@ import { existsSync } from "node:fs";
 console.log("environment " + JSON.stringify(process.env));
 console.log("snapshots " + existsSync(process.env.HF_HUB_CACHE + "/models--sentence-transformers--all-MiniLM-L6-v2/snapshots"));
 createServer((request, response) => {
-  response.statusCode = request.url === "/v1/models" ? 200 : 404;
-  response.end(JSON.stringify({ object: "list", data: [] }));
+  const answers = {
+    "/v1/models": { object: "list", data: [] },
+    "/v1/embeddings": { object: "list", data: [{ object: "embedding", index: 0, embedding: [0.5] }] },
+  };
+  response.statusCode = request.url in answers ? 200 : 404;
+  response.end(JSON.stringify(answers[request.url] ?? {}));
 }).listen(${port}, "127.0.0.1", () => console.error("listening with " + process.argv.slice(2)));
 process.on("SIGTERM", () => { console.log("engine leaves"); process.exit(0); });
 `,

@@ -129,11 +129,16 @@ test("the environment of an engine", () => {
     HF_TOKEN_PATH: "/run/secrets/a",
     COORDINATOR_TOKEN: "b",
     COORDINATOR_TOKEN_FILE: "/run/secrets/b",
+    OPENAI_API_KEY: "c",
+    OPENAI_API_KEY_FILE: "/run/secrets/c",
+    VLLM_API_KEY: "d",
+    VLLM_API_KEY_FILE: "/run/secrets/d",
     TRANSFORMERS_CACHE: "/elsewhere",
   };
   expect(engineEnvironment(config, inherited)).toEqual({
     PATH: "/bin",
     VLLM_USE_V1: "1",
+    VLLM_API_KEY: "d",
     HF_HOME: "/models/huggingface",
     HF_HUB_CACHE: "/models/huggingface/hub",
     HF_HUB_OFFLINE: "1",

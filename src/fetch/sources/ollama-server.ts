@@ -4,6 +4,7 @@ import { z } from "zod";
 import { MusterError } from "../../errors.ts";
 import type { StoredModel, Variant } from "../../model.ts";
 import { fullName, parseOllamaName, pinnedDigest } from "../../store/ollama-name.ts";
+import { withoutCredentials } from "../../url-credentials.ts";
 import { networkError } from "../http-errors.ts";
 import type { ModelProgress } from "../model-progress.ts";
 import type { ModelServer } from "../model-server.ts";
@@ -185,16 +186,6 @@ function isSame(name: string, wanted: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** `fetch` refuses URLs with credentials; as a header they are the same. */
-function withoutCredentials(text: string): { href: string; headers: Record<string, string> } {
-  const url = new URL(text);
-  const credentials = [url.username, url.password].map(decodeURIComponent).join(":");
-  url.username = "";
-  url.password = "";
-  const headers = credentials === ":" ? {} : { authorization: `Basic ${Buffer.from(credentials).toString("base64")}` };
-  return { href: url.href.replace(/\/+$/, ""), headers: headers as Record<string, string> };
 }
 
 function refusal(text: string, status: number, url: string): MusterError {

@@ -58,6 +58,11 @@ export interface EngineAnswer {
   usage: Record<string, number>;
 }
 
+/** How an engine does each kind of job. */
+export type EngineRuns = {
+  [K in EngineKindOfJob]: (model: EngineModel, body: EngineBodies[K], call: EngineCall) => Promise<EngineAnswer>;
+};
+
 export interface EngineHealth {
   reachable: boolean;
   version: string | null;

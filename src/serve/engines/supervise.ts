@@ -94,7 +94,7 @@ export async function superviseEngine(
   });
 }
 
-/** The agent's secrets, by their older names too; and the older name that would lead an engine to another cache. */
+/** The agent's secrets (VLLM_API_KEY is vLLM's own), by their older names too; and the older name that would lead an engine to another cache. */
 const WITHHELD = [
   "HF_TOKEN",
   "HUGGING_FACE_HUB_TOKEN",
@@ -102,6 +102,9 @@ const WITHHELD = [
   "HF_TOKEN_PATH",
   "COORDINATOR_TOKEN",
   "COORDINATOR_TOKEN_FILE",
+  "OPENAI_API_KEY",
+  "OPENAI_API_KEY_FILE",
+  "VLLM_API_KEY_FILE",
   "TRANSFORMERS_CACHE",
 ];
 

@@ -1,0 +1,95 @@
+import { Agent, request } from "undici";
+import type { Engine as EngineKind } from "../../model.ts";
+import { withoutCredentials } from "../../url-credentials.ts";
+import { connectionError, type EngineIdentity, engineRefusal } from "./engine-error.ts";
+import { wholeText } from "./lines.ts";
+
+export interface EngineRequest {
+  /** JSON text to post; without one it is a GET. */
+  body?: string;
+  signal: AbortSignal;
+}
+
+/** Requests to one engine. */
+export interface EngineHttp extends EngineIdentity {
+  /**
+   * Gives the answer as soon as its headers are there; reading it paces the engine, and leaving off reading, or the
+   * signal, ends the request. However long it takes: only the signal ends it. Throws an error of jobs, or the signal's reason.
+   */
+  send(path: string, request: EngineRequest): Promise<AsyncIterable<Uint8Array>>;
+  /** A short question. The status and the JSON, if it is that; null where nothing answers in time. Never throws. */
+  ask(path: string, signal: AbortSignal): Promise<{ status: number; json: unknown } | null>;
+}
+
+/** An engine that loads takes connections and answers none of them. */
+const ASK_MS = 5_000;
+const ASKED_BYTES = 1024 * 1024;
+const ERROR_BYTES = 64 * 1024;
+
+/**
+ * No time-outs: a model that loads, or a long prompt, keeps its caller waiting for minutes, and giving up would begin the
+ * load anew. A connection per request: on one kept open a request can meet its closing, and nobody could tell whether
+ * the job ran.
+ */
+const dispatcher = new Agent({ headersTimeout: 0, bodyTimeout: 0, pipelining: 0, allowH2: false });
+
+export function engineHttp(kind: EngineKind, givenUrl: string, apiKey: string | null = null): EngineHttp {
+  const { href, headers } = withoutCredentials(givenUrl);
+  const url = href.replace(/\/v1$/, "");
+  const engine: EngineIdentity = { kind, url };
+  if (apiKey !== null) headers.authorization = `Bearer ${apiKey}`;
+
+  const open = async (path: string, { body, signal }: EngineRequest) => {
+    signal.throwIfAborted();
+    try {
+      const posted = body === undefined ? {} : { method: "POST", body };
+      return await request(`${url}${path}`, {
+        ...posted,
+        headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+        signal,
+        dispatcher,
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw connectionError(engine, error);
+    }
+  };
+  async function* read(body: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    try {
+      yield* body;
+    } catch (error) {
+      signal.throwIfAborted();
+      throw connectionError(engine, error);
+    }
+  }
+
+  return {
+    ...engine,
+    async send(path, asked) {
+      const { statusCode, body } = await open(path, asked);
+      const pieces = read(body, asked.signal);
+      if (statusCode >= 200 && statusCode < 300) return pieces;
+      const text = await wholeText(pieces, ERROR_BYTES).catch(() => "");
+      asked.signal.throwIfAborted();
+      throw engineRefusal(engine, statusCode, text);
+    },
+    async ask(path, signal) {
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
+      try {
+        const { statusCode, body } = await open(path, { signal: patience });
+        const text = await wholeText(read(body, patience), ASKED_BYTES);
+        return { status: statusCode, json: parsed(text) };
+      } catch {
+        return null;
+      }
+    },
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

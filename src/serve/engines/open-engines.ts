@@ -1,0 +1,76 @@
+import type { Config } from "../../config.ts";
+import type { Engine as EngineKind, ModelSpec } from "../../model.ts";
+import type { Engine, EngineModel } from "./engine.ts";
+import { ollamaEngine } from "./ollama.ts";
+import { openAiEngine } from "./openai.ts";
+import { servedNames } from "./served-name.ts";
+
+/** A model, and the engine that serves it under the name in it. */
+export interface ServedModel {
+  engine: Engine;
+  model: EngineModel;
+}
+
+/** The engines of this worker, and which of its models each of them serves. */
+export interface Engines {
+  readonly all: readonly Engine[];
+  /** The models that this worker was chosen for, in their order. */
+  serve(specs: readonly ModelSpec[]): void;
+  /** Those of one engine; `model` is null where the engine says that it serves others. */
+  of(engine: Engine): { spec: ModelSpec; model: EngineModel | null }[];
+  /** By its id, or by its name at its source. Null where no engine of its kind is configured, or none serves it. */
+  find(name: string): ServedModel | null;
+  /** Takes note of what an engine says it serves; null where it does not say. */
+  learn(engine: Engine, listed: string[] | null): Promise<void>;
+}
+
+export interface OpenEnginesOptions {
+  config: Pick<Config, "engineUrls" | "engineKeys">;
+  /** Where a model stands on the volume, which may be its name at vLLM. */
+  pathOf: (spec: ModelSpec) => Promise<string | null>;
+}
+
+/** The engines whose URLs are configured. A model is served by that of the kind that its variant names. */
+export function openEngines({ config, pathOf }: OpenEnginesOptions): Engines {
+  const engines = openAll(config);
+  let models: readonly ModelSpec[] = [];
+  /** By engine, then by model id: what the engine calls it. Nothing is known of an engine before it has answered. */
+  const names = new Map<EngineKind, Map<string, string>>();
+
+  const ofKind = (kind: EngineKind) => models.filter(({ variant }) => variant.engine === kind);
+  const asked = (spec: ModelSpec): EngineModel | null => {
+    const known = names.get(spec.variant.engine);
+    const name = known ? known.get(spec.id) : spec.variant.location;
+    return name === undefined ? null : { id: spec.id, task: spec.task, name, context: spec.context };
+  };
+
+  return {
+    all: engines,
+    serve(specs) {
+      models = specs;
+    },
+    of: ({ kind }) => ofKind(kind).map((spec) => ({ spec, model: asked(spec) })),
+    find(name) {
+      const spec = models.find(({ id }) => id === name) ?? models.find(({ variant }) => variant.location === name);
+      const engine = spec && engines.find(({ kind }) => kind === spec.variant.engine);
+      const model = spec && asked(spec);
+      return engine && model ? { engine, model } : null;
+    },
+    async learn({ kind }, listed) {
+      const wanted = ofKind(kind).map(async (spec) => ({
+        spec,
+        path: listed && (await pathOf(spec).catch(() => null)),
+      }));
+      names.set(kind, servedNames(await Promise.all(wanted), listed));
+    },
+  };
+}
+
+function openAll({ engineUrls, engineKeys }: OpenEnginesOptions["config"]): Engine[] {
+  const { ollama, vllm, openai } = engineUrls;
+  return [
+    ...(ollama ? [ollamaEngine(ollama)] : []),
+    ...(vllm ? [openAiEngine({ kind: "vllm", url: vllm, apiKey: engineKeys.vllm })] : []),
+    ...(openai ? [openAiEngine({ kind: "openai", url: openai, apiKey: engineKeys.openai })] : []),
+  ];
+}
