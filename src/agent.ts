@@ -4,17 +4,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createAgentView } from "./agent-view.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
-import { keepModels } from "./fetch/keep-models.ts";
+import { keepModels, type ModelKeeper } from "./fetch/keep-models.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
 import { detect, openCatalog, select } from "./plan.ts";
-import { noJobs, openOutbox, type Registration, startRegistration } from "./register/register.ts";
+import { openOutbox, type Registration, startRegistration } from "./register/register.ts";
 import { findWorkerType } from "./select/worker-types.ts";
 import { keepReady } from "./serve/engines/keep-ready.ts";
 import { openEngines } from "./serve/engines/open-engines.ts";
 import { superviseEngine } from "./serve/engines/supervise.ts";
+import { createJobServer } from "./serve/job-server.ts";
+import { startLocalApi } from "./serve/local-api.ts";
 import { openState } from "./state.ts";
 import { createStatusBoard } from "./status.ts";
 import { diskSpace, VERSION } from "./system.ts";
@@ -54,22 +56,35 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   const http = leaving.adopt(await startHttp({ port: config.httpPort, host: config.httpHost, board, log }), (server) =>
     server.close(),
   );
-  await state.publish(http.port);
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
-<<<<<<< HEAD
-  let registration = null as Registration | null;
-=======
   const engines = openEngines({
     config,
     pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
   });
->>>>>>> engines
+  const { slots } = workerType;
+  const { logPayloads } = config;
+  const jobs = createJobServer({ board, log, slots, engineOf: (id) => engines.find(id), logPayloads });
+  leaving.defer(() => jobs.close());
+  let registration = null as Registration | null;
   const leave = (why: string) => {
     view.draining(why);
     stop.abort();
-    Promise.resolve(registration?.drain(why)).finally(() => drained.abort());
+    Promise.all([registration?.drain(why), localJobsOver()]).finally(() => drained.abort());
   };
+  // Those of this machine are nobody's to give back: they get as long as the others, and then they are cancelled.
+  const localJobsOver = () =>
+    Promise.race([jobs.idle(), once(hurry, "abort"), sleep(config.drainTimeoutMs, undefined, { ref: false })]);
+  const sync = () => void keeping?.then((keeper) => keeper.sync()).catch(() => undefined);
+  let keeping = null as Promise<ModelKeeper> | null;
+  const local = leaving.adopt(
+    await startLocalApi({
+      ...{ folder: state.folder, jobs, board, log },
+      onCommand: (type) => view.obey({ type }, { drain: () => leave("asked on this machine"), sync }),
+    }),
+    (opened) => opened.close(),
+  );
+  await state.publish(http.port, local.path);
   signal.addEventListener("abort", () => leave("told to stop"), { once: true });
   hurry.addEventListener("abort", () => registration?.release(), { once: true });
   view.started(state, http.port);
@@ -79,17 +94,19 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     view.detected(hardware);
 
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
-    const keeping = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
+    const kept = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
       view.selected(selection);
       engines.serve(selection.models);
+      jobs.serve(selection.models, selection.workerType.slots);
       return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
     });
+    keeping = kept;
     leaving.defer(async () => {
       stop.abort();
       // Where it failed, that has been told already.
-      await keeping.then(({ ended }) => ended).catch(() => undefined);
+      await kept.then(({ ended }) => ended).catch(() => undefined);
     });
-    await Promise.race([keeping, sleep(PATIENCE_MS, undefined, { signal: running })]);
+    await Promise.race([kept, sleep(PATIENCE_MS, undefined, { signal: running })]);
 
     // 4. Register, beside the fetching: a two-hour download is a worker that shows its progress, not a dead one
     if (config.coordinatorUrl) {
@@ -101,17 +118,13 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
         board,
-        runner: noJobs,
+        runner: jobs,
         outbox,
         drainTimeoutMs: config.drainTimeoutMs,
         log,
         diskFree: async () => Math.floor((await diskSpace(config.modelCacheDir)).free),
         gpuUsage: () => view.gpuUsage(() => detect(config, running)),
-        onCommand: (command) =>
-          view.obey(command, {
-            drain: () => leave("asked by the coordinator"),
-            sync: () => void keeping.then(({ sync }) => sync()).catch(() => undefined),
-          }),
+        onCommand: (command) => view.obey(command, { drain: () => leave("asked by the coordinator"), sync }),
         signal: new AbortController().signal,
       });
       registration = started;
@@ -122,14 +135,10 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     }
 
     // 5. Serve, until told to stop
-    const keeper = await keeping;
+    const keeper = await kept;
     const serving = Promise.all([
       keeper.ended,
-<<<<<<< HEAD
-      probeEngines({ urls: config.engineUrls, board, signal: drained.signal }),
-=======
-      keepReady({ engines, board, log, signal: running }),
->>>>>>> engines
+      keepReady({ engines, board, log, signal: drained.signal }),
       // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
         config,

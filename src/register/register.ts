@@ -10,7 +10,6 @@ import { runSession, type SessionEnd } from "./session.ts";
 import type { SessionContext } from "./session-context.ts";
 import { createVitals, type VitalsSources } from "./vitals.ts";
 
-export { noJobs } from "./no-jobs.ts";
 export { type Outbox, openOutbox } from "./outbox.ts";
 export type { Command } from "./session-context.ts";
 export type { GpuUsage } from "./vitals.ts";

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
-import { noJobs } from "../../src/register/register.ts";
 import { until } from "../until.ts";
 import { type JobSession, startJobCoordinator } from "./job-coordinator.ts";
+import { noJobs } from "./no-jobs.ts";
 import { type ScriptedRunner, scriptedRunner } from "./scripted-runner.ts";
 import { startWorker } from "./worker.ts";
 

@@ -4,9 +4,9 @@ import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { expect, test } from "vitest";
 import { type CoordinatorOptions, startCoordinator } from "../../src/coordinator/coordinator.ts";
 import { MusterError } from "../../src/errors.ts";
-import { noJobs } from "../../src/register/register.ts";
 import { until } from "../until.ts";
 import { behave, startFakeCoordinator, WELCOME } from "./fake-coordinator.ts";
+import { noJobs } from "./no-jobs.ts";
 import { quietLog, startWorker } from "./worker.ts";
 
 const coordinator = (change: Partial<CoordinatorOptions> = {}) =>
