@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { type Config, currentCoordinatorToken, parseConfig } from "../src/config.ts";
 import { MusterError } from "../src/errors.ts";
+import { redact } from "../src/redact.ts";
 import { settings } from "../src/settings.ts";
 import { temporaryFolder } from "./store/temporary-folder.ts";
 
@@ -130,6 +131,8 @@ describe("secrets are never shown", () => {
     ["an unusable URL with credentials", "COORDINATOR_URL", `ftp://me:a"b c@${SECRET}@host`],
     ["an unusable hub with a comma in its password", "HF_ENDPOINT", `https://hub,ftp://me:x,${SECRET}@host`],
     ["an unusable hub with credentials", "HF_ENDPOINT", `ftp:me:${SECRET}@host`],
+    ["a bad engine's key", "VLLM_API_KEY", `${SECRET} ${SECRET}`],
+    ["a bad engine's key file", "OPENAI_API_KEY_FILE", secretFile(`${SECRET} ${SECRET}`)],
     ["an unusable engine with a key", "VLLM_URL", `ftp://host/?q=${SECRET}`],
   ])("%s", (_what, name, value) => {
     const error = refusal({ [name]: typeof value === "string" ? value : value() });
@@ -137,6 +140,17 @@ describe("secrets are never shown", () => {
     expect(`${error.stack} ${JSON.stringify(error)}`).not.toContain(SECRET);
     expect(error.message).toContain(name);
   });
+});
+
+it("takes the keys of engines by value, else from files, and has them redacted", () => {
+  const env = {
+    VLLM_API_KEY: "vllm-key-1",
+    VLLM_API_KEY_FILE: "/nowhere",
+    OPENAI_API_KEY_FILE: file("openai-key-2\n"),
+  };
+  expect(parseConfig(env).engineKeys).toEqual({ vllm: "vllm-key-1", openai: "openai-key-2" });
+  expect(redact("vllm-key-1 openai-key-2")).toBe("[redacted] [redacted]");
+  expect(parseConfig({}).engineKeys).toEqual({ vllm: null, openai: null });
 });
 
 describe("folders", () => {

@@ -20,8 +20,8 @@ export interface Script {
   headers: Promise<unknown>;
   /** Settles before the piece of that number (from 0) is sent. */
   hold: { piece: number; until: Promise<unknown> } | null;
-  /** In place of the piece of that number: an error in the stream, a reset, or an end as if all were said. */
-  fault: { piece: number; kind: "error" | "reset" | "end"; message?: string } | null;
+  /** In place of the piece of that number: an error in the stream, a reset, an end as if all were said, or this text. */
+  fault: { piece: number; kind: "error" | "reset" | "end" | "garbage"; message?: string } | null;
   /** Bytes per write; 0 for a write a chunk. */
   packet: number;
 }
@@ -172,7 +172,9 @@ export async function say(script: Script, dialect: Dialect, reply: Reply): Promi
     if (hold?.piece === number) await hold.until;
     if (fault?.piece === number) {
       if (fault.kind === "reset") return reply.reset();
-      if (fault.kind === "error") await reply.write(dialect.error(fault.message ?? "something broke"));
+      const { kind, message = "something broke" } = fault;
+      if (kind === "error") await reply.write(dialect.error(message));
+      if (kind === "garbage") await reply.write(message);
       return reply.end();
     }
     const piece = pieces[endless ? number % pieces.length : number];

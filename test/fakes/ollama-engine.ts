@@ -13,14 +13,22 @@ import {
 /** An Ollama server as far as jobs need it: chat, generate, embed. Fetching has its own (ollama-api.ts). */
 export interface OllamaEngine extends EngineServer {
   version: string;
+  /** Of its models; null for a server that does not tell. */
+  capabilities: string[] | null;
 }
 
 export async function startOllamaEngine(port?: number): Promise<OllamaEngine> {
   const server = await startEngineServer(answer, port);
-  const engine: OllamaEngine = Object.assign(server, { version: "0.33.0" });
+  const engine: OllamaEngine = Object.assign(server, {
+    version: "0.33.0",
+    capabilities: ["completion", "vision"] as string[] | null,
+  });
 
   async function answer({ path, body }: Asked, reply: Reply, script: Script): Promise<void> {
     if (path === "/api/version") return reply.json(200, { version: engine.version });
+    if (path === "/api/show") {
+      return reply.json(200, { license: "x", ...(engine.capabilities ? { capabilities: engine.capabilities } : {}) });
+    }
     if (!["/api/chat", "/api/generate", "/api/embed"].includes(path)) return reply.json(404, { error: "not found" });
     await script.headers;
     const { refuse, usage } = script;

@@ -23,6 +23,8 @@ export interface OpenAiEngine extends EngineServer {
   base64: boolean;
   /** Between the lines of a stream. */
   newline: string;
+  /** What it calls what the model thinks. */
+  reasoning: string;
   /** Without the closing [DONE]. */
   noDone: boolean;
 }
@@ -36,6 +38,7 @@ export async function startOpenAiEngine(port?: number): Promise<OpenAiEngine> {
     maxBatch: Number.POSITIVE_INFINITY,
     base64: true,
     newline: "\n",
+    reasoning: "reasoning_content",
     noDone: false,
   });
 
@@ -112,7 +115,7 @@ export async function startOpenAiEngine(port?: number): Promise<OpenAiEngine> {
       head: `: keep-alive${newline}${newline}${isChat ? chunk({ delta: { role: "assistant", content: "" } }) : ""}`,
       piece: (piece: Piece, number: number) =>
         isChat
-          ? deltas(piece, number)
+          ? deltas(piece, number, engine.reasoning)
               .map((delta) => chunk({ delta, ...logprobs(piece) }))
               .join("")
           : chunk({ text: "text" in piece ? piece.text : "" }),
@@ -127,9 +130,9 @@ export async function startOpenAiEngine(port?: number): Promise<OpenAiEngine> {
 }
 
 /** Arguments of a tool call come in two pieces. */
-function deltas(piece: Piece, number: number): object[] {
+function deltas(piece: Piece, number: number, reasoning: string): object[] {
   if ("text" in piece) return [{ content: piece.text }];
-  if ("thinking" in piece) return [{ reasoning_content: piece.thinking }];
+  if ("thinking" in piece) return [{ [reasoning]: piece.thinking }];
   const { name, arguments: given } = piece.call;
   const text = JSON.stringify(given);
   const [first, second] = [text.slice(0, 5), text.slice(5)];

@@ -18,8 +18,8 @@ const choice = z.looseObject({
 });
 /** A chat.completion.chunk, or a text_completion as it is streamed. */
 export const chunkSchema = z.looseObject({
-  id: z.string().optional(),
-  created: z.number().optional(),
+  id: z.string().nullish(),
+  created: z.number().nullish(),
   choices: z.array(choice).default([]),
   usage: z.record(z.string(), z.unknown()).nullish(),
 });
@@ -87,8 +87,8 @@ class WholeAnswer {
   readonly #kind: DeliverOptions["kind"];
   readonly #model: string;
   readonly #choices = new Map<number, WholeChoice>();
-  #id: string | undefined;
-  #created: number | undefined;
+  #id: string | null | undefined;
+  #created: number | null | undefined;
   #usage: Record<string, unknown> | null = null;
 
   constructor(kind: DeliverOptions["kind"], model: string) {

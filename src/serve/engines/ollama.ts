@@ -1,5 +1,6 @@
-import type { AbortableAsyncIterator, ChatRequest, GenerateRequest } from "ollama";
+import type { AbortableAsyncIterator, ChatRequest, GenerateRequest, Ollama } from "ollama";
 import { z } from "zod";
+import { jobError } from "../../job.ts";
 import { asksForUsage, deliver } from "./answer.ts";
 import { embeddingAnswer, rawLimit } from "./embedding-answer.ts";
 import type { Engine, EngineModel, EngineRuns } from "./engine.ts";
@@ -20,7 +21,9 @@ export function ollamaEngine(url: string): Engine {
   const runs: EngineRuns = {
     async chat(model, body, call) {
       const request = chatRequest(model, body);
-      const events = streamed(() => ollamaClient(http, call).chat(request as ChatRequest & { stream: true }));
+      const client = ollamaClient(http, call);
+      if (request.messages.some(({ images }) => images)) await requireVision(client, model);
+      const events = streamed(() => client.chat(request as ChatRequest & { stream: true }));
       return deliver(chatChunks(events, http), { kind: "chat", model, call, showUsage: asksForUsage(body) });
     },
     async completion(model, body, call) {
@@ -60,6 +63,19 @@ export function ollamaEngine(url: string): Engine {
       return { reachable: answer?.status === 200, version, models: null };
     },
   };
+}
+
+const showAnswer = z.object({ capabilities: z.array(z.string()).optional() });
+
+/** Ollama itself gives images to any model, whose runner then fails in its own words. Older servers do not tell. */
+async function requireVision(client: Ollama, { id, name }: EngineModel): Promise<void> {
+  const { capabilities } = showAnswer.catch({}).parse(await client.show({ model: name }));
+  if (!capabilities || capabilities.includes("vision")) return;
+  throw jobError(
+    "UNSUPPORTED",
+    `The model ${id} sees no images.`,
+    "Send images to a model of the task vision or ocr; `muster plan` shows the tasks of each.",
+  );
 }
 
 /** As jobs will use the model: other options would load it anew. */

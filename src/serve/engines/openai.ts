@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MusterError } from "../../errors.ts";
 import type { Engine as EngineKind } from "../../model.ts";
 import { asksForUsage, type Chunk, chunkSchema, deliver } from "./answer.ts";
 import { embeddingAnswer } from "./embedding-answer.ts";
@@ -71,9 +72,16 @@ async function* chunksOf(events: AsyncIterable<ServerSentEvent>, engine: EngineH
       if (finish_reason) unfinished.delete(index);
       else unfinished.add(index);
     }
-    yield chunk.data;
+    yield { ...chunk.data, choices: chunk.data.choices.map(withReasoning) };
   }
   if (unfinished.size > 0) throw brokenOff(engine);
+}
+
+/** What newer versions of vLLM call `reasoning`, everybody else calls `reasoning_content`. */
+function withReasoning(choice: Chunk["choices"][number]): Chunk["choices"][number] {
+  if (typeof choice.delta?.reasoning !== "string") return choice;
+  const { reasoning, ...rest } = choice.delta;
+  return { ...choice, delta: { reasoning_content: reasoning, ...rest } };
 }
 
 const code = z.unknown().optional();
@@ -94,7 +102,13 @@ const WARM_UP_BYTES = 4 * 1024 * 1024;
 
 async function load(http: EngineHttp, model: EngineModel, signal: AbortSignal): Promise<void> {
   const task = smallest(model);
-  if (task) await wholeText(await http.send(task.path, { body: JSON.stringify(task.body), signal }), WARM_UP_BYTES);
+  if (!task) return;
+  try {
+    await wholeText(await http.send(task.path, { body: JSON.stringify(task.body), signal }), WARM_UP_BYTES);
+  } catch (error) {
+    // Who finds fault with the request (no image for a model of images) has the model.
+    if (!(error instanceof MusterError && error.code === "INVALID_INPUT")) throw error;
+  }
 }
 
 /** Null where no job asks the model for anything. */

@@ -56,6 +56,38 @@ export async function failure(work: Promise<unknown>): Promise<MusterError> {
 
 export function describeEngine(name: string, open: () => Promise<Target>): void {
   describe(`${name} keeps the contract:`, () => {
+    // The first test of its file, because the HTTP client keeps the timer that it made first.
+    test("no time-out ends a job, however long a load keeps its answer waiting", async () => {
+      await using target = await open();
+      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
+      try {
+        const headers = Promise.withResolvers<void>();
+        const piece = Promise.withResolvers<void>();
+        const first = Promise.withResolvers<void>();
+        target.server.script.headers = headers.promise;
+        target.server.script.hold = { piece: 1, until: piece.promise };
+        const onChunk = () => {
+          first.resolve();
+          return null;
+        };
+        const running = target.engine.run("chat", MODEL, CHAT, { ...wholly(), onChunk });
+        // One that fails too early is told below.
+        running.catch(() => undefined);
+        const loading = target.engine.warmUp(MODEL, new AbortController().signal);
+        loading.catch(() => undefined);
+        await target.server.asked(target.paths.chat, 1);
+        await vi.advanceTimersByTimeAsync(3_600_000);
+        headers.resolve();
+        await Promise.race([first.promise, running]);
+        await vi.advanceTimersByTimeAsync(3_600_000);
+        piece.resolve();
+        expect((await running).output).toMatchObject({ choices: [{ finish_reason: "stop" }] });
+        await loading;
+      } finally {
+        vi.useRealTimers();
+      }
+    });
+
     test("a chat, whole", async () => {
       await using target = await open();
       const { output, usage } = await target.engine.run("chat", MODEL, CHAT, wholly());
@@ -161,7 +193,7 @@ export function describeEngine(name: string, open: () => Promise<Target>): void 
         })),
       ];
       await target.engine.run("chat", MODEL, { messages: [{ role: "user", content }] }, wholly());
-      expect(target.images(target.server.requests[0]?.body)).toEqual(bytes);
+      expect(target.images((await target.server.asked(target.paths.chat)).body)).toEqual(bytes);
     });
 
     test("a completion, whole and in pieces", async () => {
@@ -269,37 +301,6 @@ export function describeEngine(name: string, open: () => Promise<Target>): void 
       });
     });
 
-    test("nothing else ends it, however long a load keeps its answer waiting", async () => {
-      await using target = await open();
-      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
-      try {
-        const headers = Promise.withResolvers<void>();
-        const piece = Promise.withResolvers<void>();
-        const first = Promise.withResolvers<void>();
-        target.server.script.headers = headers.promise;
-        target.server.script.hold = { piece: 1, until: piece.promise };
-        const onChunk = () => {
-          first.resolve();
-          return null;
-        };
-        const running = target.engine.run("chat", MODEL, CHAT, { ...wholly(), onChunk });
-        // One that fails too early is told below.
-        running.catch(() => undefined);
-        const loading = target.engine.warmUp(MODEL, new AbortController().signal);
-        loading.catch(() => undefined);
-        await target.server.asked(target.paths.chat, 1);
-        await vi.advanceTimersByTimeAsync(3_600_000);
-        headers.resolve();
-        await Promise.race([first.promise, running]);
-        await vi.advanceTimersByTimeAsync(3_600_000);
-        piece.resolve();
-        expect((await running).output).toMatchObject({ choices: [{ finish_reason: "stop" }] });
-        await loading;
-      } finally {
-        vi.useRealTimers();
-      }
-    });
-
     describe("what an engine says of a failure", () => {
       test.each([
         [404, 'model "org/model" not found, try pulling it first', "MODEL_NOT_READY", true],
@@ -339,6 +340,17 @@ export function describeEngine(name: string, open: () => Promise<Target>): void 
         expect(await failure(target.engine.run("chat", MODEL, CHAT, call))).toMatchObject({ code });
         expect(chunks.map(({ choices }) => choices[0].delta.content)).toEqual(["", "Hello"]);
       });
+    });
+
+    test("an answer of another form is told as such, and its words are printed nowhere", async () => {
+      await using target = await open();
+      target.server.script.fault = { piece: 1, kind: "garbage", message: "data: {swordfish\n\n" };
+      const printed = ["log", "warn", "error"].map((name) => vi.spyOn(console, name as "log"));
+      const error = await failure(target.engine.run("chat", MODEL, CHAT, wholly()));
+      expect(error.code).toBe("INTERNAL");
+      expect(JSON.stringify([error, String(error.cause)])).not.toContain("swordfish");
+      for (const print of printed) expect(print).not.toHaveBeenCalled();
+      vi.restoreAllMocks();
     });
 
     describe("ENGINE_DOWN", () => {

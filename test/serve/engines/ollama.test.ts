@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { ChatBody } from "../../../src/serve/engines/engine.ts";
 import { ollamaEngine } from "../../../src/serve/engines/ollama.ts";
 import { type OllamaEngine, startOllamaEngine } from "../../fakes/ollama-engine.ts";
 import { CHAT, describeEngine, failure, keptCall, MODEL, type Target, wholly } from "./contract.ts";
@@ -155,6 +156,17 @@ describe("OpenAI's requests in Ollama's API", () => {
     expect(error).toMatchObject({ code, hint: expect.stringMatching(/\w/) });
     expect(JSON.stringify([error, String(error.cause)])).not.toContain("swordfish");
     expect(target.server.requests).toEqual([]);
+  });
+
+  test("images are for models that see; a server that does not tell is trusted", async () => {
+    await using server = await startOllamaEngine();
+    const { engine } = over(server);
+    const see = () => engine.run("chat", MODEL, image("data:image/png;base64,AAAA") as ChatBody, wholly());
+    server.capabilities = ["completion"];
+    expect(await failure(see())).toMatchObject({ code: "UNSUPPORTED" });
+    expect(server.requests.map(({ path, body }) => [path, body.model])).toEqual([["/api/show", "org/model"]]);
+    server.capabilities = null;
+    await see();
   });
 
   test("several prompts are completed one after the other", async () => {

@@ -131,6 +131,25 @@ describe("OpenAI's API", () => {
     });
   });
 
+  test("a model that finds fault with the smallest request is loaded", async () => {
+    await using server = await startOpenAiEngine();
+    server.script.refuse = { status: 400, message: "an image is required" };
+    await over(server).engine.warmUp({ ...MODEL, task: "ocr" }, never());
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test("reasoning, as newer versions of vLLM have it, has one name", async () => {
+    await using server = await startOpenAiEngine();
+    server.script.pieces = [{ thinking: "hm" }, { text: "yes" }];
+    server.reasoning = "reasoning";
+    const { call, chunks } = keptCall();
+    const { output } = await over(server).engine.run("chat", MODEL, CHAT, call);
+    expect(chunks[1].choices[0].delta).toEqual({ reasoning_content: "hm" });
+    expect(output).toMatchObject({
+      choices: [{ message: { role: "assistant", content: "yes", reasoning_content: "hm" } }],
+    });
+  });
+
   test("several choices are put together each by itself", async () => {
     await using server = await startOpenAiEngine();
     const { call, chunks } = keptCall();
