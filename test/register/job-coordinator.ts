@@ -23,6 +23,8 @@ export interface JobCoordinator extends FakeCoordinator {
 export interface JobCoordinatorOptions {
   /** What the welcome says beyond the usual. */
   welcome?: (hello: FrameOf<"hello">, position: number) => Partial<Welcome>;
+  /** The welcome waits for this. */
+  gate?: (position: number) => Promise<unknown> | null;
   /** Beats are not acknowledged while this holds. */
   mute?: (position: number) => boolean;
   lost?: () => string[];
@@ -31,13 +33,17 @@ export interface JobCoordinatorOptions {
 /** A coordinator that welcomes, keeps all jobs and acknowledges beats; everything else is up to the test. */
 export async function startJobCoordinator({
   welcome = () => ({}),
+  gate = () => null,
   mute = () => false,
   lost = () => [],
 }: JobCoordinatorOptions = {}): Promise<JobCoordinator> {
   const peer = await startFakeCoordinator((session, frame, position) => {
     if (frame.t === "hello") {
       const resume = frame.jobs.map(({ jobId, cs }) => ({ jobId, verdict: "keep" as const, cs }));
-      session.send({ ...WELCOME, resume, ...welcome(frame, position) });
+      const send = () => session.send({ ...WELCOME, beatMs: 300, resume, ...welcome(frame, position) });
+      const wait = gate(position);
+      if (wait) void wait.then(send);
+      else send();
     }
     if (frame.t === "beat" && !mute(position)) session.send({ t: "beat.ack", n: frame.n, lost: lost() });
   });

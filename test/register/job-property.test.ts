@@ -35,6 +35,7 @@ function openWorld(stubborn: boolean) {
   const frames: WorkerPayload[] = [];
   /** Jobs that the coordinator has taken away, with the attempt of that time. */
   const abandoned = new Set<string>();
+  const acknowledged = new Set<string>();
   let session: DeskSession | null = null;
   let inSession: WorkerPayload[] = [];
   let beats = 0;
@@ -109,6 +110,9 @@ function openWorld(stubborn: boolean) {
     play(step: Step) {
       if ("offer" in step) {
         const ref = { jobId: step.offer, attempt: step.attempt };
+        // No coordinator offers an attempt again that is settled.
+        const settled = [acknowledged, abandoned].some((set) => set.has(`${ref.jobId}/${ref.attempt}`));
+        if (settled) return;
         const what = { lease: `lease-${step.attempt}`, kind: "chat", model: "m", input: {}, remainingMs: 1e9 };
         take({ t: "job.offer", ...ref, ...what, stream: true });
       } else if ("chunk" in step) for (const { onChunk } of running(step.chunk)) onChunk("piece");
@@ -116,6 +120,7 @@ function openWorld(stubborn: boolean) {
       else if ("cancel" in step) take({ t: "job.cancel", jobId: step.cancel, attempt: step.attempt });
       else if ("ackResult" in step) {
         const known = of("job.result").some((sent) => sent.jobId === step.ackResult && sent.attempt === step.attempt);
+        if (known) acknowledged.add(`${step.ackResult}/${step.attempt}`);
         if (known) take({ t: "result.ack", jobId: step.ackResult, attempt: step.attempt });
       } else if ("ackChunk" in step) take({ t: "chunk.ack", jobId: step.ackChunk, attempt: 1, cs: step.cs });
       else if ("beat" in step) beat();

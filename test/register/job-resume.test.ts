@@ -9,11 +9,13 @@ const execution = (runner: ScriptedRunner, position = 0) =>
 const reasonOf = (signal: AbortSignal) => (signal.reason as { code?: string } | undefined)?.code;
 
 test("the socket drops: the job runs on, and its chunks go on where the coordinator says", async () => {
+  const gate = Promise.withResolvers<void>();
   await using peer = await startJobCoordinator({
+    gate: (position) => (position === 1 ? gate.promise : null),
     welcome: (hello) => ({ resume: hello.jobs.map(({ jobId }) => ({ jobId, verdict: "keep", cs: 1 })) }),
   });
   const runner = scriptedRunner();
-  await using worker = startWorker(peer.url, { runner });
+  await using _worker = startWorker(peer.url, { runner });
   const before = await peer.session();
   before.offer();
   const { onChunk, end, signal } = await execution(runner);
@@ -22,8 +24,9 @@ test("the socket drops: the job runs on, and its chunks go on where the coordina
   await before.nth("job.chunk", 2);
   before.send({ t: "chunk.ack", jobId: "job-1", attempt: 1, cs: 0 });
   before.socket.terminate();
-  await until("it is gone", () => worker.board.current.coordinator?.connected === false);
+  await until("it is back", () => peer.sessions[1]?.frames.length);
   expect(onChunk("c")).toBeNull();
+  gate.resolve();
   const session = await peer.session(2);
   expect(session.hello.jobs).toEqual([{ jobId: "job-1", attempt: 1, lease: "lease-1", cs: expect.any(Number) }]);
   onChunk("d");
@@ -39,15 +42,18 @@ test("the socket drops: the job runs on, and its chunks go on where the coordina
 });
 
 test("a job that ends while there is no session: its result is announced, and sent after the welcome", async () => {
-  await using peer = await startJobCoordinator();
+  const gate = Promise.withResolvers<void>();
+  await using peer = await startJobCoordinator({ gate: (position) => (position === 1 ? gate.promise : null) });
   const runner = scriptedRunner();
-  await using worker = startWorker(peer.url, { runner, reconnect: { minMs: 1, maxMs: 300 } });
+  await using worker = startWorker(peer.url, { runner });
   const before = await peer.session();
   before.offer();
   const { end } = await execution(runner);
   before.socket.terminate();
-  await until("it is gone", () => worker.board.current.coordinator?.connected === false);
+  await until("it is back", () => peer.sessions[1]?.frames.length);
   end();
+  await until("it is over", () => worker.outbox.waiting.size === 1);
+  gate.resolve();
   const session = await peer.session(2);
   await session.nth("job.result");
   // Without an acknowledgement it comes again with every session.
@@ -123,14 +129,14 @@ test("a lease that the coordinator calls lost ends its job", async () => {
 
 test("a lease runs out by this worker's own clock: while there is no coordinator …", async () => {
   const runner = scriptedRunner();
-  const peer = await startJobCoordinator({ welcome: () => ({ leaseMs: 300 }) });
+  const peer = await startJobCoordinator({ welcome: () => ({ beatMs: 100, leaseMs: 1_000 }) });
   await using worker = startWorker(peer.url, { runner });
   const session = await peer.session();
   session.offer();
   const { signal } = await execution(runner);
   // Acknowledged beats keep it for longer than one lease.
   const beats = session.all("beat").length;
-  await session.nth("beat", beats + 10);
+  await session.nth("beat", beats + 15);
   expect(signal.aborted).toBe(false);
   await peer[Symbol.asyncDispose]();
   await until("it is given up", () => signal.aborted);
