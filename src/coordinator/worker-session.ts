@@ -86,6 +86,8 @@ function take(frame: Exclude<WorkerFrame, Hello>, { workerId, member, peer, disp
     member.model(frame);
     dispatcher.changed();
   } else if (frame.t === "credit") dispatcher.credit(workerId, frame.kind, frame.n);
+  // The worker's own lease begins as it accepts: ours must not end before.
+  else if (frame.t === "job.accept") dispatcher.renew(workerId, [frame]);
   else if (frame.t === "job.reject") dispatcher.rejected(workerId, frame, frame.code);
   else if (frame.t === "job.chunk") {
     const { jobId, attempt } = frame;
