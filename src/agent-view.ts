@@ -147,7 +147,7 @@ export function createAgentView({
         .catch(onRefused);
     },
     obey(command, { drain, sync }) {
-      log.info(`The coordinator says ${command.type}`);
+      log.info(`Asked to ${command.type}`);
       if (command.type === "drain") drain();
       else if (command.type === "sync") sync();
       else if (command.type === "pause" || command.type === "resume") {

@@ -24,7 +24,7 @@ const REFUSALS: Partial<Record<JobErrorCode, string>> = {
   DRAINING: "The worker is ending, and takes no more jobs.",
   GPU_LOST: "A GPU of this worker is gone.",
   MODEL_NOT_READY: "The worker, or the model, is not ready.",
-  UNSUPPORTED: "This worker has no such model that takes such jobs.",
+  UNSUPPORTED: "No model of this worker takes such jobs, or it has not the one that was asked for.",
 };
 
 /**

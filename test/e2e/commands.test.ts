@@ -19,7 +19,7 @@ test.concurrent("the coordinator pauses and resumes a worker", async ({ expect }
   expect((await coordinator.worker("it pauses", ({ state }) => state === "paused")).ready).toBe(false);
   expect(await tell(coordinator, id, "resume")).toBe(202);
   expect((await coordinator.worker("it is back", ({ ready }) => ready)).state).toBe("ready");
-  await agent.line(/INFO {2}The coordinator says resume/);
+  await agent.line(/INFO {2}Asked to resume/);
 });
 
 test.concurrent("the coordinator has it try again what could not be fetched", async ({ expect }) => {

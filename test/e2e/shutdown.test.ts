@@ -106,9 +106,7 @@ test.concurrent("as the coordinator asks: it drains and leaves", async ({ expect
   expect(coordinator.send(id, { t: "drain" })).toBe(true);
   const { code, stdout } = await agent.exited;
   expect(code).toBe(0);
-  expect(stdout).toMatch(
-    /INFO {2}The coordinator says drain\n.*INFO {2}Draining: asked by the coordinator\n.*Stopped\n$/,
-  );
+  expect(stdout).toMatch(/INFO {2}Asked to drain\n.*INFO {2}Draining: asked by the coordinator\n.*Stopped\n$/);
   expect(await coordinator.list()).toEqual([]);
 });
 
@@ -133,7 +131,7 @@ test.concurrent("the coordinator hears of it while the engine still ends its wor
   expect(draining).toMatchObject({ connected: true, ready: false });
   // It cannot be called back.
   expect(coordinator.send(draining.id, { t: "resume" })).toBe(true);
-  await agent.line(/The coordinator says resume/);
+  await agent.line(/Asked to resume/);
   expect((await runMuster(["health", "--ready"], here.env)).code).toBe(1);
   expect(await coordinator.list()).toMatchObject([{ state: "draining", ready: false }]);
   expect((await runMuster(["health"], here.env)).code).toBe(0);

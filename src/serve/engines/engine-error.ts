@@ -10,7 +10,7 @@ export interface EngineIdentity {
   url: string;
 }
 
-const NAMES: Record<EngineKind, string> = { ollama: "Ollama", vllm: "vLLM", openai: "The OpenAI-compatible engine" };
+const NAMES: Record<EngineKind, string> = { ollama: "Ollama", vllm: "vLLM", openai: "OpenAI-compatible engine" };
 
 export function engineName({ kind, url }: EngineIdentity): string {
   return `${NAMES[kind]} at ${url}`;
