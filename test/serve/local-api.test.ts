@@ -102,7 +102,12 @@ describe("a job", () => {
   });
 
   it.each<[string, unknown, string, string]>([
-    ["of a model that is not here", { kind: "chat", model: "huge", input: CHAT }, "UNSUPPORTED", "No model of this worker"],
+    [
+      "of a model that is not here",
+      { kind: "chat", model: "huge", input: CHAT },
+      "UNSUPPORTED",
+      "No model of this worker",
+    ],
     ["of a kind that nothing here takes", { kind: "ocr", input: {} }, "UNSUPPORTED", "No model of this worker"],
     ["of no kind", { kind: "song" }, "INVALID_INPUT", "kind: "],
     ["without sense", "{", "INVALID_INPUT", "input: expected object"],
