@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { isProcessRunning, ownProcess, processIdentity } from "../../process-identity.ts";
 import { writeFileDurably } from "../../store/write-durably.ts";
@@ -53,8 +53,15 @@ export class UploadNotes {
     }
   }
 
+  /** With what a process left that was killed while it wrote the note. */
   async remove(place: string): Promise<void> {
-    await rm(await this.#path(place), { force: true }).catch(() => undefined);
+    try {
+      const path = await this.#path(place);
+      const own = (await readdir(dirname(path))).filter((name) => name.startsWith(basename(path)));
+      for (const name of own) await rm(join(dirname(path), name), { force: true });
+    } catch {
+      // Nobody misses it, and nobody is misled by one that stays.
+    }
   }
 
   async #path(place: string): Promise<string> {

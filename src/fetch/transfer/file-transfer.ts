@@ -13,6 +13,7 @@ import { fetchRange } from "./fetch-range.ts";
 import { isJournaled, type NoteLevel, type TransferJob } from "./job.ts";
 import type { SharedLimits } from "./limits.ts";
 import { digestMismatch, type RangeSource } from "./open-range.ts";
+import { tellSparingly } from "./tell-sparingly.ts";
 import { WaitingRanges } from "./waiting-ranges.ts";
 
 export type FetchJob = Extract<TransferJob, { kind: "fetch" }>;
@@ -31,7 +32,6 @@ export interface TransferTools {
 
 /** Attempts at a range that bring nothing, after the first: where no other origin is left, and where one is. */
 const RETRIES = { patient: 8, hasty: 2 };
-const TELL_AGAIN_MS = 5_000;
 /** Why a range is given up that another connection has brought. */
 const OUTRUN = Symbol("outrun");
 
@@ -46,8 +46,8 @@ export class FileTransfer {
   readonly #signal: AbortSignal;
   readonly #active = new Claims();
   readonly #waiting = new WaitingRanges();
-  /** Troubles by their words, and until when they need not be told of again. */
-  readonly #told = new Map<string, number>();
+  /** Of what went wrong, and is tried again. */
+  readonly #tell: (what: string, more: string) => void;
   #digest: DigestFeed | null = null;
   /** The server sends whole files only. */
   #whole = false;
@@ -60,6 +60,7 @@ export class FileTransfer {
   constructor(job: FetchJob, tools: TransferTools) {
     this.#job = job;
     this.#tools = tools;
+    this.#tell = tellSparingly(tools.onNote);
     this.#signal = AbortSignal.any([tools.signal, this.#stop.signal]);
     this.#source = { ...job, direct: null, etag: null };
     try {
@@ -177,7 +178,7 @@ export class FileTransfer {
     // What brought bytes is worth trying again at once.
     const wait = progressed ? fullJitter(1, 200, 200) : fullJitter(failures, 500, 30_000);
     const delay = wait + askedWait(error);
-    this.#tellOfRetry(error.message, progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`);
+    this.#tell(error.message, progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`);
     try {
       if (this.#whole) this.#startOver();
     } catch (cause) {
@@ -187,13 +188,6 @@ export class FileTransfer {
     const range = this.#whole ? { start: 0, end: this.#job.size } : claim;
     this.#waiting.add(this.#missing(range), { failures, notBefore: performance.now() + delay });
     return error;
-  }
-
-  /** Sixteen connections that meet the same trouble are one trouble. */
-  #tellOfRetry(what: string, when: string): void {
-    if (performance.now() < (this.#told.get(what) ?? 0)) return;
-    this.#told.set(what, performance.now() + TELL_AGAIN_MS);
-    this.#tools.onNote(what + when);
   }
 
   /** What of the range is not there, and nobody is fetching. */

@@ -152,14 +152,14 @@ async function startFleet(engine: CountingEngine, random: Random): Promise<Fleet
     });
   let coordinator = startCoordinator();
   const members: Member[] = [];
-  starting.defer(async () => {
-    for (const { agent } of members) await agent[Symbol.asyncDispose]();
-    await coordinator[Symbol.asyncDispose]();
-  });
+  starting.defer(() => coordinator[Symbol.asyncDispose]());
   for (let index = 0; index < WORKERS; index += 1) {
     const here = starting.use(place());
     const proxy = starting.use(await startCuttingProxy(() => port));
-    members.push({ here, proxy, agent: startWorker(here, proxy) });
+    const member = { here, proxy, agent: startWorker(here, proxy) };
+    members.push(member);
+    // Before its folder goes: a worker that lives would write there.
+    starting.defer(() => member.agent[Symbol.asyncDispose]());
   }
   const running = starting.move();
   const troubles: Record<string, () => Promise<void>> = {
