@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { ROOT } from "../workplace.ts";
 
 /** What is kept of the measurements, in docs/benchmarks.json; docs/benchmarks.md is made from it. */
