@@ -4,12 +4,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createAgentView } from "./agent-view.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
+import { holdModels } from "./fetch/hold-models.ts";
 import { keepModels, type ModelKeeper } from "./fetch/keep-models.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
-import { detect, openCatalog, select } from "./plan.ts";
+import { detect, openCatalog, select, variantsOf } from "./plan.ts";
 import { openOutbox, type Registration, startRegistration } from "./register/register.ts";
 import { findWorkerType } from "./select/worker-types.ts";
 import { keepReady } from "./serve/engines/keep-ready.ts";
@@ -94,8 +95,17 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     view.detected(hardware);
 
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
-    const kept = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
+    const kept = select({ config, hardware, sources: fetching, log }, catalog).then(async (selection) => {
       view.selected(selection);
+      // Before the first look at the volume: who removes models looks for this after he has hidden one.
+      leaving.use(
+        await holdModels(selection.models, {
+          layout: fetching.layout,
+          name: state.workerId,
+          workerType: selection.workerType.id,
+          catalog: variantsOf(workerType, catalog),
+        }),
+      );
       engines.serve(selection.models);
       jobs.serve(selection.models, selection.workerType.slots);
       return keepModels(selection.models, { ...fetching, signal: running }, view.observer);

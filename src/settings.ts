@@ -2,7 +2,19 @@ import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
-import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
+import {
+  bandwidth,
+  choice,
+  duration,
+  flag,
+  isUrl,
+  longDuration,
+  number,
+  path,
+  port,
+  text,
+  token,
+} from "./setting-values.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -75,6 +87,17 @@ export const settings = z.object({
       "Gigabytes that the models on the volume may take altogether; a fetch that would exceed them is refused.",
     allowed: "a number",
     otherwise: "as much as the volume has",
+  }),
+  VERIFY_RATE: setting("Volume", bandwidth, {
+    description: "Most that checking what is stored takes of the disk, of all threads of this process together.",
+    allowed: "a rate such as 200MB/s, at least 10kB/s",
+    otherwise: "50 MB/s for the scrub, no limit for `muster verify`",
+  }),
+  SCRUB_INTERVAL: setting("Volume", longDuration, {
+    description:
+      "How often the agent checks every file on the volume against its record, in the background; one worker at a time does it. `0` for never.",
+    allowed: "a duration such as 7d or 36h, or 0",
+    otherwise: "`0`",
   }),
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",

@@ -1,4 +1,5 @@
 import { EXIT, MusterError } from "../errors.ts";
+import { holdModels } from "../fetch/hold-models.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes, logProgress } from "../fetch/progress-log.ts";
 import { type SyncOutcome, syncModels } from "../fetch/sync-models.ts";
@@ -21,6 +22,9 @@ export async function sync(names: string[], options: GlobalOptions): Promise<num
   const hardware = await detect(config, stop.signal);
   const selection = await selectFor(type, { config, hardware, sources: fetching, log }, catalog);
   for (const notice of selection.notices) log.warn(notice);
+  // Models that are complete already stay while the others come.
+  const { layout } = fetching;
+  await using _hold = await holdModels(selection.models, { layout, name: "muster sync", workerType: type.id });
   const observer = bars ? drawProgress(process.stderr, log) : { ...logProgress(log), close: () => undefined };
   const outcomes = await syncModels(selection.models, fetching, observer);
   observer.close();
