@@ -6,7 +6,9 @@ import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
 import { holdModels } from "./fetch/hold-models.ts";
 import { keepModels, type ModelKeeper } from "./fetch/keep-models.ts";
+import { keepVolume } from "./fetch/keep-volume.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
+import { observeAll } from "./fetch/progress-log.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
@@ -59,6 +61,11 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   );
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
+  const volume = keepVolume({ config, layout: fetching.layout, board, log, signal: running });
+  leaving.defer(() => {
+    stop.abort();
+    return volume.ended;
+  });
   const engines = openEngines({
     config,
     pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
@@ -108,7 +115,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
       );
       engines.serve(selection.models);
       jobs.serve(selection.models, selection.workerType.slots);
-      return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
+      return keepModels(selection.models, { ...fetching, signal: running }, observeAll(view.observer, volume.observer));
     });
     keeping = kept;
     leaving.defer(async () => {

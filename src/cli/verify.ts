@@ -25,6 +25,8 @@ export interface VerifyOptions extends GlobalOptions {
   writeChecksums?: boolean;
 }
 
+const TRIES = 3;
+
 interface Verdict {
   model: StoredModel;
   state: "right" | "wrong" | "repaired" | "gone";
@@ -58,7 +60,7 @@ export async function verify(names: string[], options: VerifyOptions): Promise<n
     const verdicts: Verdict[] = [];
     for (const model of models) verdicts.push(await judge(model, { ...context, onBytes: progress.onBytes }));
     progress[Symbol.dispose]();
-    if (options.repair && !options.dryRun) await repair(verdicts, volume);
+    if (options.repair && !options.dryRun) await repair(verdicts, volume, context);
     const right = verdicts.filter(({ state }) => state === "right" || state === "repaired").map(({ model }) => model);
     const others = volume.entries.map(({ model }) => model).filter((model) => !models.includes(model));
     const listed =
@@ -82,20 +84,32 @@ async function judge(model: StoredModel, context: CheckContext): Promise<Verdict
   return { model, state: "wrong", wrong, error: null };
 }
 
-async function repair(verdicts: Verdict[], { config, log, signal, uses }: Volume): Promise<void> {
+async function repair(
+  verdicts: Verdict[],
+  { config, log, signal, uses }: Volume,
+  { layout, lanes }: CheckContext,
+): Promise<void> {
   const damaged = verdicts.filter(({ state }) => state === "wrong");
   if (damaged.length === 0) return;
   await using fetching = await openFetch(config, log, signal);
   for (const verdict of damaged) {
-    const { model, wrong } = verdict;
+    const { model } = verdict;
     try {
-      await mendModel(model, wrong, uses.get(model.key)?.variant ?? null, fetching, {
-        onPlan: () => undefined,
-        onBytes: () => undefined,
-        onShared: () => undefined,
-        onNote: (message, level) => log[level](message),
-      });
-      verdict.state = "repaired";
+      // Behind a name that led elsewhere there may be a blob that is wrong as well.
+      for (let wrong = verdict.wrong, tries = 0; wrong.length > 0 && tries < TRIES; tries += 1) {
+        await mendModel(model, wrong, uses.get(model.key)?.variant ?? null, fetching, {
+          onPlan: () => undefined,
+          onBytes: () => undefined,
+          onShared: () => undefined,
+          onNote: (message, level) => log[level](message),
+        });
+        wrong = await checkFiles(
+          model,
+          verdict.wrong.map(({ file }) => file),
+          { layout, lanes, signal },
+        );
+        if (wrong.length === 0) verdict.state = "repaired";
+      }
     } catch (error) {
       verdict.error = toMusterError(error);
     }
@@ -135,7 +149,7 @@ function tell(verdicts: readonly Verdict[], listed: number | null, options: Veri
       new MusterError("MODEL_DAMAGED", `${model.location} has ${count} that are not as recorded.`, {
         hint: `\`muster verify ${model.location} --repair\` fetches what is wrong anew.`,
       });
-    if (!options.json) printError(failure);
+    if (!options.json) printError(failure, options);
   }
   return damaged.length === 0 ? EXIT.ok : (damaged[0]?.error?.exitCode ?? EXIT.failed);
 }

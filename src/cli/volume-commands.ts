@@ -102,6 +102,26 @@ export function addVolumeCommands(program: Command, command: Define): void {
       ),
     async (options: Options) => (await import("./prune.ts")).prune(options),
   );
+
+  command(
+    program
+      .command("archive")
+      .description(
+        "move a model to another disk, checked against its record; HF_ENDPOINT or a `path` variant reads it back",
+      )
+      .argument("<model>", MODEL)
+      .argument("<folder>", "an absolute folder or a file:// URL; the model goes to base-models/ in it")
+      .option("--copy", "keep it on the volume too")
+      .option(...dryRun)
+      .option(...yes)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nExamples:\n  muster archive acme/tiny /mnt/cold --yes\n  muster archive mistral-7b-instruct /mnt/cold --copy\nBack again: HF_ENDPOINT=/mnt/cold muster sync mistral-7b-instruct",
+      ),
+    async (model: string, folder: string, options: Options) =>
+      (await import("./archive.ts")).archive(model, folder, options),
+  );
 }
 
 const MODEL = "a model of the catalog, or its name at the source, as `muster list` shows it";

@@ -36,7 +36,7 @@ export interface VolumePlace extends AsyncDisposable {
   json<T = Record<string, unknown>>(...args: string[]): Promise<T>;
   /** Names of the records, in order. */
   records(): string[];
-  record(location: string): { key: string; revision: string; files: { path: string; digest: { hex: string } }[] };
+  record(location: string): { key: string; revision: string; files: { path: string; size: number }[] };
   /** Makes a model look as if it was fetched and used so many days ago. */
   makeOld(location: string, days: number): void;
 }

@@ -21,16 +21,15 @@ export async function mendModel(
 ): Promise<StoredModel> {
   const store = storeOf(context.layout, record.source);
   const discard = async () => {
-    for (const { file, seen } of wrong) {
+    for (const { file, what, seen } of wrong) {
       if (seen && !(await isStill(seen))) continue;
-      const blob = store.blob(record, file);
-      // The name is taken away, never what it leads to: that may be anybody's.
-      const shown = join(record.path, file.path);
-      if (shown !== blob && (await lstat(shown).catch(() => null)) && (!seen || seen.path !== blob))
-        await rm(shown, { force: true });
-      // Seen through that name, or another name of the same content.
-      const found = await stat(blob).catch(() => null);
-      if (found && (!seen || found.ino === seen.ino || found.size !== file.size)) await rm(blob, { force: true });
+      const [shown, blob] = [join(record.path, file.path), store.blob(record, file)];
+      const content = await stat(blob).catch(() => null);
+      if (seen && content?.ino === seen.ino) await rm(blob, { force: true });
+      // Of a name that leads elsewhere the name is taken away, never what it leads to: that may be anybody's.
+      else if (what !== "missing") await rm(shown, { force: true });
+      const isLink = (await lstat(blob).catch(() => null))?.isSymbolicLink();
+      if (what === "leads out of the volume" && isLink) await rm(blob, { force: true });
     }
   };
   return repairModel(record, { spec: specOf(record, variant), discard }, context, progress);
