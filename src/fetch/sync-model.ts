@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { MusterError, toMusterError } from "../errors.ts";
+import { hasSystemCode, MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
 import { ContentLeases } from "../store/content-leases.ts";
 import { hasSize } from "../store/has-size.ts";
@@ -32,7 +32,8 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
       // While this one waited, the holder may have done it.
       const stored =
         (await findComplete(context.layout, variant)) ??
-        (await storeModel(held, leased, progress).catch((error: unknown) => {
+        (await storeModel(held, leased, progress).catch((cause: unknown) => {
+          const error = hasSystemCode(cause, "ENOENT") ? goneAway(String(cause.path), spec, cause) : cause;
           if (attempt === ATTEMPTS || toMusterError(error).code !== "STORE_CHANGED") throw error;
           return null;
         }));
@@ -164,9 +165,19 @@ async function storePlan(
   // Who removes a model that shares files with this one, and was frozen meanwhile, may not have seen the record.
   const [gone] = await missingFiles(stored);
   if (gone === undefined) return stored;
-  throw new MusterError("STORE_CHANGED", `${gone} of ${variant.location} went away while the rest of it was fetched.`, {
-    hint: "Run `muster sync` again.",
-  });
+  throw goneAway(gone, spec);
+}
+
+/** Another tool, or a removal of a model that shares the file, was quicker. */
+function goneAway(path: string, { variant }: ModelSpec, cause?: unknown): MusterError {
+  return new MusterError(
+    "STORE_CHANGED",
+    `${path} of ${variant.location} went away while the rest of it was fetched.`,
+    {
+      hint: "Run `muster sync` again.",
+      cause,
+    },
+  );
 }
 
 interface FilePlan {

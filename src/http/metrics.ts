@@ -16,6 +16,8 @@ export function createMetrics(board: StatusBoard): Registry {
       registers: [registry],
       collect() {
         this.reset();
+        // Without labels a reset is a 0: of a volume nobody has looked at yet, that would be a full one.
+        if (labelNames.length === 0) this.remove();
         collect(this);
       },
     });
