@@ -48,7 +48,8 @@ export async function prune(options: PruneOptions): Promise<number> {
     kept: await keptModels(volume, options.keepType ?? []),
   });
   const isNothing = garbage.length === 0 && choice.removals.length === 0;
-  if (!options.json) process.stdout.write(`${describe(choice, garbage)}\n`);
+  const words = describe(choice, garbage);
+  if (!options.json && words !== "") process.stdout.write(`${words}\n`);
   const freed = choice.removals.reduce((sum, each) => sum + each.bytes, 0) + garbageBytes;
   if (!isNothing && !dryRun && !(await confirm(`Remove all of this, which frees ${bytes(freed)}?`, options)))
     return EXIT.ok;
@@ -143,7 +144,7 @@ function describe({ removals, spared }: PruneChoice, garbage: readonly Garbage[]
       return `Left behind: ${all.length} × ${KINDS[kind]}${size > 0 ? `, ${bytes(size)}` : ""}`;
     }),
   ];
-  return sections.join("\n") || "Nothing to remove";
+  return sections.join("\n");
 }
 
 const KINDS: Record<Garbage["kind"], string> = {

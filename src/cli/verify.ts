@@ -143,10 +143,10 @@ function tell(verdicts: readonly Verdict[], listed: number | null, options: Veri
     ].join("\n"),
   );
   for (const { model, wrong, error } of damaged) {
-    const count = wrong.length === 1 ? "a file" : `${wrong.length} files`;
+    const count = wrong.length === 1 ? "a file that is" : `${wrong.length} files that are`;
     const failure =
       error ??
-      new MusterError("MODEL_DAMAGED", `${model.location} has ${count} that are not as recorded.`, {
+      new MusterError("MODEL_DAMAGED", `${model.location} has ${count} not as recorded.`, {
         hint: `\`muster verify ${model.location} --repair\` fetches what is wrong anew.`,
       });
     if (!options.json) printError(failure, options);
