@@ -1,12 +1,19 @@
 import type { Config } from "./config.ts";
 import { detectHardware } from "./detect/detect-hardware.ts";
-import { MusterError } from "./errors.ts";
+import { MusterError, toMusterError } from "./errors.ts";
 import { collectFacts, type DescribeContext } from "./fetch/describe.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Logger } from "./log.ts";
-import type { Variant } from "./model.ts";
+import type { ModelSpec, Variant, VariantFacts } from "./model.ts";
+import { selectBeside } from "./select/select-beside.ts";
 import { type Selection, selectModels } from "./select/select-models.ts";
-import { type Catalog, findWorkerType, readCatalog, type WorkerType } from "./select/worker-types.ts";
+import {
+  type Catalog,
+  findWorkerType,
+  type ModelReference,
+  readCatalog,
+  type WorkerType,
+} from "./select/worker-types.ts";
 
 /** The first two steps, detect and select, as the agent and the commands share them. */
 
@@ -67,6 +74,41 @@ export async function selectFor(
     minGpuMemoryGb,
     factsOf: (variant) => facts.get(variant) ?? null,
   });
+}
+
+export interface Placed {
+  workerType: WorkerType;
+  models: readonly ModelSpec[];
+}
+
+/**
+ * One model more, beside what is placed when all is known of it. Throws NOTHING_FITS, or why nothing is known of a model
+ * whose size no catalog declares. `facts`: of variants that were asked about before.
+ */
+export async function selectMore(
+  reference: Pick<ModelReference, "model" | "context">,
+  {
+    config,
+    hardware,
+    sources,
+    catalog,
+    facts,
+  }: SelectContext & { catalog: Catalog; facts: Map<Variant, VariantFacts> },
+  placed: () => Placed,
+): Promise<ModelSpec> {
+  const { variants } = reference.model;
+  const unknown = [...variants, ...placed().models.map(({ variant }) => variant)].filter((each) => !facts.has(each));
+  const failures = new Map<Variant, unknown>();
+  const context = { ...sources, ask: { ...sources.ask, retries: FACT_RETRIES } };
+  const found = await collectFacts(unknown, context, (variant, error) => failures.set(variant, error));
+  sources.signal?.throwIfAborted();
+  for (const [variant, fact] of found) facts.set(variant, fact);
+  const hasSize = (variant: Variant) => variant.sizeBytes !== null || facts.has(variant);
+  if (!variants.some(hasSize)) throw toMusterError(variants.map((variant) => failures.get(variant)).find(Boolean));
+  const { workerType, models } = placed();
+  const { enableGpu, minGpuMemoryGb } = config;
+  const factsOf = (variant: Variant) => facts.get(variant) ?? null;
+  return selectBeside({ catalog, workerType, hardware, enableGpu, minGpuMemoryGb, factsOf }, models, reference);
 }
 
 /** Those of the type and of the types it may fall back to. */

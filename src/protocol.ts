@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ENGINES, JOB_KINDS, MODEL_STATES, SOURCES } from "./model.ts";
+import { ENGINES, JOB_KINDS, MODEL_STATES, SOURCES, TASKS } from "./model.ts";
 
 /** The wire protocol muster.v1: every frame, as docs/protocol.md tells it. One JSON text frame is one message. */
 
@@ -102,6 +102,18 @@ const modelStatus = z.object({
   /** Bytes a second. */
   rate: z.number().nonnegative(),
   errorCode: z.string().nullable(),
+  /** Why, in words, without secrets. */
+  error: z.string().nullable().optional(),
+  /** Other names under which it was asked for. */
+  asked: z.array(z.string()).optional(),
+});
+
+/** What a coordinator knows of a model that no catalog has. */
+export const modelOptions = z.object({
+  task: z.enum(TASKS).optional(),
+  engine: z.enum(ENGINES).optional(),
+  /** Tokens per sequence to plan for. */
+  context: count.positive().optional(),
 });
 
 const jobInFlight = z.object({ ...jobRef, lease: id, cs: count });
@@ -147,7 +159,13 @@ export const workerFrame = z.discriminatedUnion("t", [
     /** Rises whenever the state of a model changes. */
     modelsRevision: count,
   }),
-  z.object({ t: z.literal("model.state"), ...envelope, ...modelStatus.shape }),
+  z.object({
+    t: z.literal("model.state"),
+    ...envelope,
+    ...modelStatus.shape,
+    /** The worker has it no more; to be forgotten. */
+    removed: z.literal(true).optional(),
+  }),
   z.object({ t: z.literal("credit"), ...envelope, kind, n: count }),
   z.object({ t: z.literal("job.accept"), ...envelope, ...jobRef }),
   z.object({ t: z.literal("job.reject"), ...envelope, ...jobRef, code: jobErrorCode }),
@@ -204,7 +222,14 @@ export const coordinatorFrame = z.discriminatedUnion("t", [
   z.object({ t: z.literal("job.cancel"), ...envelope, ...jobRef }),
   z.object({ t: z.literal("chunk.ack"), ...envelope, ...jobRef, cs: count }),
   z.object({ t: z.literal("result.ack"), ...envelope, ...jobRef }),
-  z.object({ t: z.literal("models.ensure"), ...envelope, models: z.array(z.string()) }),
+  z.object({
+    t: z.literal("models.ensure"),
+    ...envelope,
+    /** References. */
+    models: z.array(z.string()),
+    /** By reference. */
+    options: z.record(z.string(), modelOptions).optional(),
+  }),
   z.object({ t: z.literal("models.sync"), ...envelope }),
   z.object({ t: z.literal("models.remove"), ...envelope, models: z.array(z.string()) }),
   z.object({ t: z.literal("pause"), ...envelope }),
@@ -216,6 +241,7 @@ export const coordinatorFrame = z.discriminatedUnion("t", [
 export type WorkerFrame = z.output<typeof workerFrame>;
 export type CoordinatorFrame = z.output<typeof coordinatorFrame>;
 export type ModelReport = z.output<typeof modelStatus>;
+export type ModelOptions = z.output<typeof modelOptions>;
 
 type FrameType = WorkerFrame["t"] | CoordinatorFrame["t"];
 

@@ -29,6 +29,18 @@ export const settings = z.object({
     allowed: "a path or file:// URL",
     otherwise: "none",
   }),
+  MODEL_POLICY: setting("Worker", choice("catalog", "patterns", "any"), {
+    description:
+      "Which models a coordinator may ask for at run time: those of the catalog, also those that match MODEL_POLICY_PATTERNS, or any of the hub, the registry and the object store that this worker uses.",
+    allowed: "catalog, patterns or any",
+    otherwise: "`catalog`",
+  }),
+  MODEL_POLICY_PATTERNS: setting("Worker", text, {
+    description:
+      "Globs for references such as `hf:acme/*`, `ollama:qwen*`, `s3://models/prod/**`; `*` ends at a slash, `**` does not.",
+    allowed: "globs, separated by commas",
+    otherwise: "none; MODEL_POLICY=patterns needs them",
+  }),
   MODEL_CACHE_DIR: setting("Volume", path, {
     description: "The shared volume of models.",
     allowed: "a path",

@@ -15,7 +15,7 @@ import {
 const USUAL_CONTEXT = 8192;
 const LEAST_CONTEXT = 2048;
 /** The share of main memory that a model on the CPU may take. */
-const CPU_SHARE = 0.9;
+export const CPU_SHARE = 0.9;
 
 /** What models already placed have taken: bytes reserved per GPU (index into Hardware.gpus), by engines that keep them. */
 export type Reserved = ReadonlyMap<number, number>;
@@ -25,6 +25,8 @@ export interface Placement {
   context: number | null;
   gpus: number[];
   reserved: Reserved;
+  /** Of main memory, or of each of its GPUs. */
+  needBytes: number;
   reason: string;
 }
 
@@ -95,11 +97,12 @@ function placeOnCpu(question: PlacementQuestion): Placement | Misfit {
   if (variant.gpuCount > 1) return misfit(`needs ${variant.gpuCount} GPUs, none is used`);
   // On the CPU every engine keeps weights, KV cache and about a GiB of its own, as Ollama does on a GPU.
   const onCpu: PlacementQuestion = { ...question, variant: { ...variant, engine: "ollama" } };
-  return fitContext(onCpu, hardware.memory.totalBytes * CPU_SHARE, "main memory", (context, _need, reason) => ({
+  return fitContext(onCpu, hardware.memory.totalBytes * CPU_SHARE, "main memory", (context, needBytes, reason) => ({
     ok: true,
     context,
     gpus: [],
     reserved: question.reserved,
+    needBytes,
     reason,
   }));
 }
@@ -172,7 +175,7 @@ function placed(
   if (question.variant.engine !== "ollama") {
     for (const index of gpus) reserved.set(index, (reserved.get(index) ?? 0) + need);
   }
-  return { ok: true, context, gpus, reserved, reason };
+  return { ok: true, context, gpus, reserved, needBytes: need, reason };
 }
 
 /** Why this GPU cannot hold the variant, whatever else is on it; null where it can. */

@@ -126,7 +126,7 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
   return null;
 }
 
-function toSpec(reference: ModelReference, variant: Variant, placement: Placement): ModelSpec {
+export function toSpec(reference: ModelReference, variant: Variant, placement: Placement): ModelSpec {
   const { id, task, license, gated } = reference.model;
   const { context, gpus, reason } = placement;
   return {
@@ -143,7 +143,7 @@ function toSpec(reference: ModelReference, variant: Variant, placement: Placemen
   };
 }
 
-function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
+export function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
   if (type.gpu === "none" || enableGpu === "false") return [];
   const floor = (minGpuMemoryGb ?? type.minGpuMemoryGb) * 1e9;
   return hardware.gpus.flatMap((gpu, index) => ((totalBytes(gpu) ?? Number.POSITIVE_INFINITY) >= floor ? [index] : []));

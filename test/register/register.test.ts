@@ -325,7 +325,7 @@ test("commands reach the agent, a fault in one of them ends nothing, and offers 
     { type: "pause" },
     { type: "sync" },
     { type: "resume" },
-    { type: "ensure", models: ["a"] },
+    { type: "ensure", models: ["a"], options: {} },
     { type: "remove", models: ["b"] },
     { type: "drain" },
   ]);

@@ -14,7 +14,7 @@ export interface ServedModel {
 /** The engines of this worker, and which of its models each of them serves. */
 export interface Engines {
   readonly all: readonly Engine[];
-  /** The models that this worker was chosen for, in their order. */
+  /** The models of this worker from now on, in their order. */
   serve(specs: readonly ModelSpec[]): void;
   /** Those of one engine; `model` is null where the engine says that it serves others. */
   of(engine: Engine): { spec: ModelSpec; model: EngineModel | null }[];
@@ -34,8 +34,11 @@ export interface OpenEnginesOptions {
 export function openEngines({ config, pathOf }: OpenEnginesOptions): Engines {
   const engines = openAll(config);
   let models: readonly ModelSpec[] = [];
-  /** By engine, then by model id: what the engine calls it. Nothing is known of an engine before it has answered. */
-  const names = new Map<EngineKind, Map<string, string>>();
+  /**
+   * By engine, then by model id: what the engine calls it; null where it does not say what it serves. Nothing is known of an
+   * engine before it has answered.
+   */
+  const names = new Map<EngineKind, Map<string, string> | null>();
 
   const ofKind = (kind: EngineKind) => models.filter(({ variant }) => variant.engine === kind);
   const asked = (spec: ModelSpec): EngineModel | null => {
@@ -61,7 +64,7 @@ export function openEngines({ config, pathOf }: OpenEnginesOptions): Engines {
         spec,
         path: listed && (await pathOf(spec).catch(() => null)),
       }));
-      names.set(kind, servedNames(await Promise.all(wanted), listed));
+      names.set(kind, listed && servedNames(await Promise.all(wanted), listed));
     },
   };
 }
