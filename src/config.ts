@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";

@@ -82,8 +82,8 @@ export interface Placed {
 }
 
 /**
- * One model more, beside what is placed when all is known of it. Throws NOTHING_FITS, or why nothing is known of a model
- * whose size no catalog declares. `facts`: of variants that were asked about before.
+ * Learns what is needed to place one model more, and gives what places it beside others, or throws NOTHING_FITS. Throws why
+ * nothing is known of a model whose size no catalog declares. `facts`: of variants that were asked about before.
  */
 export async function selectMore(
   reference: Pick<ModelReference, "model" | "context">,
@@ -94,10 +94,10 @@ export async function selectMore(
     catalog,
     facts,
   }: SelectContext & { catalog: Catalog; facts: Map<Variant, VariantFacts> },
-  placed: () => Placed,
-): Promise<ModelSpec> {
+  placed: () => readonly ModelSpec[],
+): Promise<(beside: Placed) => ModelSpec> {
   const { variants } = reference.model;
-  const unknown = [...variants, ...placed().models.map(({ variant }) => variant)].filter((each) => !facts.has(each));
+  const unknown = [...variants, ...placed().map(({ variant }) => variant)].filter((each) => !facts.has(each));
   const failures = new Map<Variant, unknown>();
   const context = { ...sources, ask: { ...sources.ask, retries: FACT_RETRIES } };
   const found = await collectFacts(unknown, context, (variant, error) => failures.set(variant, error));
@@ -105,10 +105,10 @@ export async function selectMore(
   for (const [variant, fact] of found) facts.set(variant, fact);
   const hasSize = (variant: Variant) => variant.sizeBytes !== null || facts.has(variant);
   if (!variants.some(hasSize)) throw toMusterError(variants.map((variant) => failures.get(variant)).find(Boolean));
-  const { workerType, models } = placed();
   const { enableGpu, minGpuMemoryGb } = config;
   const factsOf = (variant: Variant) => facts.get(variant) ?? null;
-  return selectBeside({ catalog, workerType, hardware, enableGpu, minGpuMemoryGb, factsOf }, models, reference);
+  return ({ workerType, models }) =>
+    selectBeside({ catalog, workerType, hardware, enableGpu, minGpuMemoryGb, factsOf }, models, reference);
 }
 
 /** Those of the type and of the types it may fall back to. */

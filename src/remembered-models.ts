@@ -1,9 +1,9 @@
 import { readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { hasSystemCode } from "./errors.ts";
+import { type ModelOptions, modelOptions } from "./frame-parts.ts";
 import type { Logger } from "./log.ts";
-import { type ModelOptions, modelOptions } from "./protocol.ts";
 import { writeFileDurably } from "./store/write-durably.ts";
 
 /** A model as a coordinator asked for it. */

@@ -1,20 +1,19 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentView } from "./agent-view.ts";
 import { MusterError, toMusterError } from "./errors.ts";
 import type { ModelKeeper } from "./fetch/keep-models.ts";
-import { isTransient } from "./fetch/sync-model.ts";
 import type { Logger } from "./log.ts";
 import type { ModelSpec } from "./model.ts";
 import { parseReference, showReference } from "./model-reference.ts";
 import type { Placed } from "./plan.ts";
 import { RefusedModels } from "./refused-models.ts";
 import type { AskedModel, RememberedModels } from "./remembered-models.ts";
-import { fullJitter } from "./retry.ts";
 import { catalogModel, isNamed } from "./select/named-models.ts";
 import type { Catalog, CatalogModel, ModelReference, WorkerType } from "./select/worker-types.ts";
 import type { Engines } from "./serve/engines/open-engines.ts";
 import type { JobServer } from "./serve/job-server.ts";
 import type { StatusBoard } from "./status.ts";
+import { takeAway } from "./take-away.ts";
+import { untilChosen } from "./until-chosen.ts";
 
 export interface RunTimeModelsOptions {
   workerType: WorkerType;
@@ -26,9 +25,9 @@ export interface RunTimeModelsOptions {
   /** See selectMore in plan.ts. */
   select: (
     reference: Pick<ModelReference, "model" | "context">,
-    placed: () => Placed,
+    placed: () => readonly ModelSpec[],
     signal: AbortSignal,
-  ) => Promise<ModelSpec>;
+  ) => Promise<(beside: Placed) => ModelSpec>;
   keeper: ModelKeeper;
   engines: Engines;
   jobs: Pick<JobServer, "serve">;
@@ -60,7 +59,6 @@ interface OwnModel {
   removal: Promise<void> | null;
 }
 
-const AGAIN = { minMs: 5_000, maxMs: 300_000 };
 /** Names that are noted of one model. */
 const NAMES_NOTED = 16;
 const LONGEST_NAME = 512;
@@ -153,11 +151,19 @@ export class RunTimeModels {
 
   /** Finds the variant that fits, and hands the model on to what fetches, loads and serves it. */
   async #choose(own: OwnModel, model: CatalogModel, isRemembered: boolean): Promise<void> {
-    const { keeper, remembered, view } = this.#options;
+    const { keeper, remembered, view, select, workerType } = this.#options;
     const signal = AbortSignal.any([this.#options.signal, own.stop.signal]);
+    let spec: ModelSpec;
     try {
       const context = own.asked?.options.context ?? null;
-      own.spec = await this.#select(own, { model, context }, signal);
+      const choose = async () => {
+        const among = await select({ model, context }, () => this.#placed(), signal);
+        signal.throwIfAborted();
+        // At once, so that no other is placed meanwhile where this one goes.
+        own.spec = among({ workerType, models: this.#placed() });
+        return own.spec;
+      };
+      spec = await untilChosen(choose, { ...this.#options, own, signal });
     } catch (error) {
       if (signal.aborted) return;
       this.#models.delete(own.id);
@@ -165,30 +171,9 @@ export class RunTimeModels {
       if (!isRemembered && own.asked) await remembered.forget(own.asked.reference);
       return this.#refuse(own.id, toMusterError(error));
     }
-    view.chosen(own.spec);
+    view.chosen(spec);
     this.#serve();
-    keeper.keep(own.spec);
-  }
-
-  /** Asks again what could not be asked because of trouble that passes. */
-  async #select(own: OwnModel, reference: Pick<ModelReference, "model" | "context">, signal: AbortSignal) {
-    const { select, board, log, workerType, again = AGAIN } = this.#options;
-    for (let failures = 1; ; failures += 1) {
-      try {
-        const spec = await select(reference, () => ({ workerType, models: this.#placed() }), signal);
-        signal.throwIfAborted();
-        return spec;
-      } catch (cause) {
-        const error = toMusterError(cause);
-        if (signal.aborted || !isTransient(error)) throw error;
-        const woken = new AbortController();
-        own.wake = () => woken.abort();
-        board.setModel(own.id, { error: error.toJSON() });
-        log.warn({ model: own.id, code: error.code }, `${error.message} ${error.hint}`);
-        const pause = again.minMs + fullJitter(failures, again.minMs, again.maxMs);
-        await sleep(pause, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => undefined);
-      }
-    }
+    keeper.keep(spec);
   }
 
   #remove(name: string): void {
@@ -208,48 +193,15 @@ export class RunTimeModels {
 
   /** No new jobs at once; those that run end first. */
   async #takeAway(own: OwnModel): Promise<void> {
-    const { keeper, board, engines, remembered, view, over, log } = this.#options;
+    const { remembered, view } = this.#options;
     own.stop.abort();
-    own.wake();
     await (own.asked ? remembered.forget(own.asked.reference) : remembered.setRemoved(own.id, true));
     await own.choosing;
-    const served = engines.find(own.id);
-    const wasLoaded = ["loading", "ready"].includes(this.#shown(own.id)?.state ?? "");
-    engines.serve(this.#placed().filter(({ id }) => id !== own.id));
-    // Breaks off a load that is under way.
-    if (wasLoaded) board.setModel(own.id, { state: "stored" });
-    await keeper.letGo(own.id);
-    await this.#jobsOver(own.id);
-    if (wasLoaded && served && !this.#isShared(own)) {
-      await served.engine.unload?.(served.model, over).catch((error: unknown) => {
-        log.warn(`${own.id} was not taken out of its engine's memory: ${toMusterError(error).message}`);
-      });
-    }
+    const others = this.#placed().filter(({ id }) => id !== own.id);
+    if (own.spec) await takeAway(own.spec, { ...this.#options, others, stopServing: () => this.#serve() });
     this.#models.delete(own.id);
     this.#serve();
     view.removed(own.id);
-  }
-
-  /** Another of this worker's models is the same to the engine. */
-  #isShared({ id, spec }: OwnModel): boolean {
-    return this.#placed().some(
-      (other) =>
-        other.id !== id &&
-        other.variant.engine === spec?.variant.engine &&
-        other.variant.location === spec.variant.location,
-    );
-  }
-
-  async #jobsOver(id: string): Promise<void> {
-    const { board, over } = this.#options;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const look = () => {
-      if (over.aborted || !board.current.jobs.some(({ model }) => model === id)) resolve();
-    };
-    const unsubscribe = board.onChange(look);
-    over.addEventListener("abort", look, { once: true });
-    look();
-    await promise.finally(unsubscribe);
   }
 
   #serve(): void {

@@ -9,6 +9,7 @@ const sources = globSync("src/**/*.ts", { cwd: root }).toSorted();
 const COMPOSITION = [
   ...["src/main.ts", "src/agent.ts", "src/agent-view.ts", "src/plan.ts"],
   ...["src/allowed-model.ts", "src/open-models.ts", "src/remembered-models.ts", "src/run-time-models.ts"],
+  ...["src/take-away.ts", "src/until-chosen.ts"],
 ];
 const VERBS = ["detect", "select", "fetch", "register", "serve", "http"];
 
@@ -125,6 +126,19 @@ it("every source file is shorter than 280 lines", () => {
     .map((file) => ({ file, lines: readFileSync(join(root, file), "utf8").split("\n").length - 1 }))
     .filter(({ lines }) => lines >= 280);
   expect(long).toEqual([]);
+});
+
+it("no file imports what makes every start slow", () => {
+  const slow = [
+    { pattern: /^import (?!type ).* from "node:https?";/m, instead: "src/node-http.ts" },
+    // Bundlers keep all of zod, messages in fifty languages among them, for the object `z`.
+    { pattern: /^import (type )?\{.*\} from "zod";/m, instead: 'import * as z from "zod"' },
+  ];
+  const found = sources.flatMap((file) => {
+    const text = readFileSync(join(root, file), "utf8");
+    return slow.filter(({ pattern }) => pattern.test(text)).map(({ instead }) => `${file}: take ${instead}`);
+  });
+  expect(found).toEqual([]);
 });
 
 describe("packages", () => {
