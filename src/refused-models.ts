@@ -17,7 +17,9 @@ export class RefusedModels {
   show(id: string, error: MusterError): void {
     const named = parseReference(id);
     const source = named && { source: named.source, location: named.location };
-    this.#board.setModel(id, { ...source, required: false, state: "failed", rate: 0, error: error.toJSON() });
+    // Both are told, so that whoever asked again sees that this is a new answer.
+    this.#board.setModel(id, { ...source, required: false, state: "requested", rate: 0, error: null });
+    this.#board.setModel(id, { state: "failed", error: error.toJSON() });
     this.forget(id);
     this.#ids.push(id);
     if (this.#ids.length > SHOWN) this.remove(this.#ids[0]!);

@@ -144,7 +144,10 @@ export class RunTimeModels {
   #askAgain({ id, wake }: OwnModel, name: string): void {
     const { board, keeper } = this.#options;
     this.#noteName(id, name);
-    if (this.#shown(id)?.error?.code === "MODEL_REQUIRED") board.setModel(id, { error: null });
+    const shown = this.#shown(id);
+    // Told, so that whoever asks sees that what follows is a new answer.
+    if (shown?.state === "failed") board.setModel(id, { state: "requested", error: null });
+    else if (shown?.error?.code === "MODEL_REQUIRED") board.setModel(id, { error: null });
     wake();
     keeper.sync(id);
   }

@@ -4,7 +4,7 @@ import { jobError } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { ModelSpec } from "../../model.ts";
 import { fullJitter } from "../../retry.ts";
-import { isStored, type StatusBoard } from "../../status.ts";
+import { isStored, type StatusBoard, type StatusEvent } from "../../status.ts";
 import type { Engine, EngineHealth, EngineModel } from "./engine.ts";
 import { engineName } from "./engine-error.ts";
 import type { Engines } from "./open-engines.ts";
@@ -43,6 +43,8 @@ class EngineKeeper {
   readonly #notServed = new Map<string, string>();
   /** Ends the loading; null while the engine is not there. */
   #loading: { stop: AbortController; ended: Promise<void> } | null = null;
+  /** Has the loading look again. */
+  #lookAgain: () => void = () => undefined;
 
   constructor(engine: Engine, options: KeepReadyOptions) {
     this.#engine = engine;
@@ -59,7 +61,7 @@ class EngineKeeper {
       if (health.reachable) await this.#there(health);
       else if (!this.#loading || misses >= MISSES) await this.#gone(health);
       const pause = health.reachable ? everyMs : Math.min(everyMs, SOON_MS);
-      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      await this.#change(pause, signal, ({ kind }) => kind === "model" && health.reachable && this.#hasNew());
     }
     await this.#stopLoading();
   }
@@ -74,6 +76,7 @@ class EngineKeeper {
       this.#tellServed(spec, error);
     }
     this.#loading ??= this.#startLoading();
+    this.#lookAgain();
   }
 
   /** Shows that the engine does not serve the model, or that it does now; `error`: why not. */
@@ -125,7 +128,10 @@ class EngineKeeper {
       });
       const next = waiting.find((model) => dueIn(model) <= 0);
       if (!next) {
-        await this.#change(Math.min(...waiting.map(dueIn), 60_000), signal);
+        const looked = new AbortController();
+        this.#lookAgain = () => looked.abort();
+        const until = AbortSignal.any([signal, looked.signal]);
+        await this.#change(Math.min(...waiting.map(dueIn), 60_000), until, ({ kind }) => kind === "model");
       } else if (await this.#load(next, signal)) {
         failures.delete(next.id);
       } else {
@@ -197,11 +203,18 @@ class EngineKeeper {
     return before?.reachable !== reachable;
   }
 
-  /** Settles at the next change of a model, after the time, or at the signal. */
-  async #change(ms: number, signal: AbortSignal): Promise<void> {
+  /** A model has come since the engine said what it serves. */
+  #hasNew(): boolean {
+    return this.#options.engines
+      .of(this.#engine)
+      .some(({ spec: { id }, model }) => !model && !this.#notServed.has(id) && this.#stateOf(id) === "stored");
+  }
+
+  /** Settles at the next such change, after the time, or at the signal. */
+  async #change(ms: number, signal: AbortSignal, isSuch: (event: StatusEvent) => boolean): Promise<void> {
     const changed = new AbortController();
-    const unsubscribe = this.#options.board.onChange(({ kind }) => {
-      if (kind === "model" || kind === "removed") changed.abort();
+    const unsubscribe = this.#options.board.onChange((event) => {
+      if (isSuch(event)) changed.abort();
     });
     await sleep(ms, undefined, { signal: AbortSignal.any([signal, changed.signal]) }).catch(() => undefined);
     unsubscribe();
