@@ -196,12 +196,14 @@ export class RunTimeModels {
 
   /** No new jobs at once; those that run end first. */
   async #takeAway(own: OwnModel): Promise<void> {
-    const { remembered, view } = this.#options;
+    const { remembered, view, engines } = this.#options;
+    // Before another removal makes engines serve less.
+    const served = engines.find(own.id);
     own.stop.abort();
     await (own.asked ? remembered.forget(own.asked.reference) : remembered.setRemoved(own.id, true));
     await own.choosing;
     const others = this.#placed().filter(({ id }) => id !== own.id);
-    if (own.spec) await takeAway(own.spec, { ...this.#options, others, stopServing: () => this.#serve() });
+    if (own.spec) await takeAway(own.spec, { ...this.#options, others, served, stopServing: () => this.#serve() });
     this.#models.delete(own.id);
     this.#serve();
     view.removed(own.id);

@@ -2,7 +2,7 @@ import { toMusterError } from "./errors.ts";
 import type { ModelKeeper } from "./fetch/keep-models.ts";
 import type { Logger } from "./log.ts";
 import type { ModelSpec } from "./model.ts";
-import type { Engines } from "./serve/engines/open-engines.ts";
+import type { ServedModel } from "./serve/engines/open-engines.ts";
 import type { StatusBoard } from "./status.ts";
 
 export interface TakeAwayOptions {
@@ -11,7 +11,8 @@ export interface TakeAwayOptions {
   /** Makes engines load it no more; jobs that run keep theirs. */
   stopServing: () => void;
   keeper: Pick<ModelKeeper, "letGo">;
-  engines: Pick<Engines, "find">;
+  /** Its engine; null where it has none, or does not serve it. */
+  served: ServedModel | null;
   board: StatusBoard;
   log: Logger;
   /** Ends the wait for jobs. */
@@ -23,8 +24,7 @@ export interface TakeAwayOptions {
  * is taken, those that run end by themselves, and then the engine frees its memory where it can.
  */
 export async function takeAway({ id, variant }: ModelSpec, options: TakeAwayOptions): Promise<void> {
-  const { others, stopServing, keeper, engines, board, log, over } = options;
-  const served = engines.find(id);
+  const { others, stopServing, keeper, served, board, log, over } = options;
   const wasLoaded = ["loading", "ready"].includes(board.current.models.find((model) => model.id === id)?.state ?? "");
   stopServing();
   // Which breaks off a load that is under way, and turns new jobs away.
