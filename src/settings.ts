@@ -220,7 +220,7 @@ export const settings = z.object({
   }),
   STATE_DIR: setting("Operation", path, {
     description:
-      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator). Never the shared volume.",
+      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator, models that it asked for). Never the shared volume.",
     allowed: "a path",
     otherwise: "`/var/lib/muster`, else `$XDG_STATE_HOME/muster`, else a folder under the temporary one",
   }),
