@@ -131,7 +131,7 @@ class EngineKeeper {
         const looked = new AbortController();
         this.#lookAgain = () => looked.abort();
         const until = AbortSignal.any([signal, looked.signal]);
-        await this.#change(Math.min(...waiting.map(dueIn), 60_000), until, ({ kind }) => kind === "model");
+        await this.#change(Math.max(0, Math.min(...waiting.map(dueIn), 60_000)), until, ({ kind }) => kind === "model");
       } else if (await this.#load(next, signal)) {
         failures.delete(next.id);
       } else {
