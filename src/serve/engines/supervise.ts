@@ -48,6 +48,8 @@ async function runOnce(file: string, args: string[], options: Omit<SuperviseOpti
     forceKillAfterDelay: options.stopMs,
     // A process group of its own, so that what an engine leaves behind can be found.
     detached: true,
+    // It ends by us, below; execa would take over the handling of signals for it.
+    cleanup: false,
   });
   const endGroup = () => killGroup(engine.pid);
   // Its orphans would hold its GPU memory, its port, and the pipe that is read here.
