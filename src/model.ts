@@ -15,6 +15,19 @@ export type Format = (typeof FORMATS)[number];
 export const JOB_KINDS = ["chat", "completion", "embedding", "ocr"] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
+const KINDS_OF_TASK: Record<Task, readonly JobKind[]> = {
+  chat: ["chat", "completion"],
+  completion: ["completion"],
+  vision: ["chat", "ocr"],
+  ocr: ["chat", "ocr"],
+  embedding: ["embedding"],
+  rerank: [],
+};
+
+export function takesKind({ task }: Pick<ModelSpec, "task">, kind: JobKind): boolean {
+  return KINDS_OF_TASK[task].includes(kind);
+}
+
 /** requested → fetching → stored → loading → ready, or failed from anywhere. */
 export const MODEL_STATES = ["requested", "fetching", "stored", "loading", "ready", "failed"] as const;
 export type ModelState = (typeof MODEL_STATES)[number];
@@ -74,6 +87,14 @@ export interface VariantFacts {
   architecture: Architecture | null;
 }
 
+/** What an engine is to take of the machine for a model, so that all models of this worker fit beside each other. */
+export interface ModelShare {
+  /** The part of each of its GPUs' memory, 0 to 1; null where the plan does not bound it. */
+  gpuMemory: number | null;
+  /** Sequences at once; null where nothing says. */
+  sequences: number | null;
+}
+
 /** A model chosen for this worker, in the variant that fits. */
 export interface ModelSpec {
   id: string;
@@ -88,6 +109,9 @@ export interface ModelSpec {
   slots: number | null;
   /** Indices into Hardware.gpus; empty on the CPU. */
   gpus: number[];
+  share: ModelShare;
+  /** Of a LoRA adapter, the model that it goes on; null for models that stand by themselves. */
+  adapterOf: string | null;
   /** Why this variant, in words. */
   reason: string;
 }

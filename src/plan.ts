@@ -2,11 +2,14 @@ import type { Config } from "./config.ts";
 import { detectHardware } from "./detect/detect-hardware.ts";
 import { MusterError } from "./errors.ts";
 import { collectFacts, type DescribeContext } from "./fetch/describe.ts";
+import { storedVariants } from "./fetch/stored-variants.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Logger } from "./log.ts";
-import type { Variant } from "./model.ts";
+import type { Engine, ModelSpec, Variant } from "./model.ts";
 import { type Selection, selectModels } from "./select/select-models.ts";
 import { type Catalog, findWorkerType, readCatalog, type WorkerType } from "./select/worker-types.ts";
+import { type EngineStart, engineStart, withSupervised } from "./serve/engines/engine-start.ts";
+import { storedFacts } from "./serve/engines/stored-facts.ts";
 
 /** The first two steps, detect and select, as the agent and the commands share them. */
 
@@ -66,6 +69,24 @@ export async function selectFor(
     enableGpu,
     minGpuMemoryGb,
     factsOf: (variant) => facts.get(variant) ?? null,
+  });
+}
+
+/** How `muster start -- vllm serve`, or `-- ollama serve`, would start the engines of these models. */
+export async function engineStarts(
+  { models, workerType }: Selection,
+  { config, hardware, sources }: SelectContext,
+): Promise<({ engine: Engine } & EngineStart)[]> {
+  const storedOf = async ({ variant }: ModelSpec) =>
+    (await storedVariants([variant], sources.layout)).get(variant) ?? null;
+  const stored = await storedFacts(models, storedOf);
+  const { engineSettings } = workerType;
+  const kinds = (["vllm", "ollama"] as const).filter((kind) => models.some(({ variant }) => variant.engine === kind));
+  return kinds.map((engine) => {
+    const command: [string, ...string[]] = [engine, "serve"];
+    const engineUrls = withSupervised(config.engineUrls, command, process.env);
+    const plan = { models, hardware, engineUrls, engineSettings, stored };
+    return { engine, ...engineStart(command, plan, { config, env: process.env }) };
   });
 }
 

@@ -4,6 +4,7 @@ import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
 import type { Condition } from "./catalog-schema.ts";
 import { type Placement, place, type Reserved, totalBytes } from "./placement.ts";
 import { dedupe, leftOut, type Refusal, refusal } from "./refusals.ts";
+import { type PlacedModel, shareOut } from "./share-out.ts";
 import type { Catalog, ModelReference, WorkerType } from "./worker-types.ts";
 
 export interface SelectInput {
@@ -78,7 +79,8 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
       notices.push(`Optional model ${reference.model.id} is left out: ${last?.reason ?? "it does not fit"}`);
     }
   }
-  return { workerType: type, models: taken.models, refused: leftOut(kept, taken.models, dedupe(refused)), notices };
+  const models = shareOut(taken.models, input.hardware, type.slots);
+  return { workerType: type, models, refused: leftOut(kept, models, dedupe(refused)), notices };
 }
 
 /** Placements tried for one set of models. A catalog with very many variants ends with fewer models, not with a hang. */
@@ -89,7 +91,7 @@ function startRoom(gpus: number[], refused: Refusal[]): Room {
 }
 
 interface Placed {
-  models: ModelSpec[];
+  models: PlacedModel[];
   reserved: Reserved;
 }
 
@@ -126,9 +128,9 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
   return null;
 }
 
-function toSpec(reference: ModelReference, variant: Variant, placement: Placement): ModelSpec {
+function toSpec(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel {
   const { id, task, license, gated } = reference.model;
-  const { context, gpus, reason } = placement;
+  const { context, gpus, need, reason } = placement;
   return {
     id,
     task,
@@ -139,6 +141,8 @@ function toSpec(reference: ModelReference, variant: Variant, placement: Placemen
     context,
     slots: reference.slots,
     gpus,
+    need,
+    adapterOf: null,
     reason,
   };
 }

@@ -117,6 +117,8 @@ export function modelSpec(location: string, variant: Partial<Variant> = {}): Mod
     context: null,
     slots: null,
     gpus: [0],
+    share: { gpuMemory: null, sequences: null },
+    adapterOf: null,
     reason: "a test",
   };
 }

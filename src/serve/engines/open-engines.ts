@@ -1,5 +1,5 @@
 import type { Config } from "../../config.ts";
-import type { Engine as EngineKind, ModelSpec } from "../../model.ts";
+import type { Engine as EngineKind, ModelSpec, StoredModel } from "../../model.ts";
 import type { Engine, EngineModel } from "./engine.ts";
 import { ollamaEngine } from "./ollama.ts";
 import { openAiEngine } from "./openai.ts";
@@ -26,12 +26,12 @@ export interface Engines {
 
 export interface OpenEnginesOptions {
   config: Pick<Config, "engineUrls" | "engineKeys">;
-  /** Where a model stands on the volume, which may be its name at vLLM. */
-  pathOf: (spec: ModelSpec) => Promise<string | null>;
+  /** A model as it stands on the volume; its path may be its name at vLLM. */
+  storedOf: (spec: ModelSpec) => Promise<StoredModel | null>;
 }
 
 /** The engines whose URLs are configured. A model is served by that of the kind that its variant names. */
-export function openEngines({ config, pathOf }: OpenEnginesOptions): Engines {
+export function openEngines({ config, storedOf }: OpenEnginesOptions): Engines {
   const engines = openAll(config);
   let models: readonly ModelSpec[] = [];
   /** By engine, then by model id: what the engine calls it. Nothing is known of an engine before it has answered. */
@@ -59,7 +59,7 @@ export function openEngines({ config, pathOf }: OpenEnginesOptions): Engines {
     async learn({ kind }, listed) {
       const wanted = ofKind(kind).map(async (spec) => ({
         spec,
-        path: listed && (await pathOf(spec).catch(() => null)),
+        path: listed && ((await storedOf(spec).catch(() => null))?.path ?? null),
       }));
       names.set(kind, servedNames(await Promise.all(wanted), listed));
     },

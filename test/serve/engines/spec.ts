@@ -28,6 +28,8 @@ export function spec(id: string, variant: Partial<Variant> = {}, change: Partial
     context: 4096,
     slots: null,
     gpus: [],
+    share: { gpuMemory: null, sequences: null },
+    adapterOf: null,
     reason: "for a test",
     ...change,
   };
