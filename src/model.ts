@@ -54,6 +54,14 @@ export interface Variant {
   /** Bytes of the weights as the catalog knows them; the source's own answer wins. */
   sizeBytes: number | null;
   architecture: Architecture | null;
+  adapters: Adapter[];
+}
+
+/** A LoRA adapter for a variant; fetched as a model of its own, served by its base's engine. */
+export interface Adapter {
+  /** What jobs name it. */
+  id: string;
+  variant: Variant;
 }
 
 /** What VRAM need depends on, read from config.json, a GGUF header, or declared in the catalog. */

@@ -99,7 +99,10 @@ function variantsOf(type: WorkerType, catalog: Catalog): Variant[] {
     next = next.fallback ? catalog.workerTypes.get(next.fallback) : undefined
   ) {
     for (const { model } of next.models) {
-      for (const variant of model.variants) variants.add(variant);
+      for (const variant of model.variants) {
+        variants.add(variant);
+        for (const adapter of variant.adapters) variants.add(adapter.variant);
+      }
     }
   }
   return [...variants];

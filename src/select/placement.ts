@@ -42,6 +42,8 @@ export interface Misfit {
 export interface PlacementQuestion {
   variant: Variant;
   facts: VariantFacts | null;
+  /** Bytes of its adapters that are in memory beside it. */
+  adapterBytes: number;
   /** Tokens asked for; null for the usual number. */
   context: number | null;
   /** Most tokens the model takes; null when it has no context (embeddings). */
@@ -122,7 +124,7 @@ function fitContext(
   const fit: FitQuestion = {
     engine: variant.engine,
     facts: {
-      weightsBytes,
+      weightsBytes: weightsBytes + question.adapterBytes,
       projectorBytes: facts?.projectorBytes ?? 0,
       architecture: shapeOf(question),
     },

@@ -112,6 +112,7 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
     const placement = place({
       variant,
       facts: input.factsOf(variant),
+      adapterBytes: adapterBytes(variant, input.factsOf),
       context: reference.context,
       maxContext: reference.model.contextLength,
       hardware: input.hardware,
@@ -123,28 +124,38 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
       continue;
     }
     const others = placeAll(input, rest, { ...room, reserved: placement.reserved });
-    if (others) return { models: [toSpec(reference, variant, placement), ...others.models], reserved: others.reserved };
+    if (others) {
+      return { models: [...toSpecs(reference, variant, placement), ...others.models], reserved: others.reserved };
+    }
   }
   return null;
 }
 
-function toSpec(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel {
+/** The model, and its adapters behind it. */
+function toSpecs(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel[] {
   const { id, task, license, gated } = reference.model;
   const { context, gpus, need, reason } = placement;
-  return {
-    id,
-    task,
-    license,
-    gated,
-    required: !reference.optional,
-    variant,
-    context,
-    slots: reference.slots,
-    gpus,
-    need,
-    adapterOf: null,
-    reason,
-  };
+  const required = !reference.optional;
+  const common = { task, required, context, slots: reference.slots, gpus };
+  return [
+    { ...common, id, license, gated, variant, need, adapterOf: null, reason },
+    ...variant.adapters.map((adapter) => ({
+      ...common,
+      ...adapter,
+      license: null,
+      gated: false,
+      // Ollama loads the model once more for each of its adapters.
+      need: variant.engine === "ollama" ? need : null,
+      adapterOf: id,
+      reason: `goes with ${id}`,
+    })),
+  ];
+}
+
+/** vLLM keeps all adapters beside the model, Ollama one. */
+function adapterBytes({ adapters, engine }: Variant, factsOf: SelectInput["factsOf"]): number {
+  const sizes = adapters.map(({ variant }) => factsOf(variant)?.weightsBytes ?? variant.sizeBytes ?? 0);
+  return engine === "ollama" ? Math.max(0, ...sizes) : sizes.reduce((sum, size) => sum + size, 0);
 }
 
 function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {

@@ -36,8 +36,9 @@ function slotsOf(model: Omit<PlacedModel, "need">, slots: Slots): number | null 
 const SHARE_STEPS = 10_000;
 
 function gpuShare(model: PlacedModel, placed: readonly PlacedModel[], hardware: Hardware): ModelShare["gpuMemory"] {
-  if (model.variant.engine !== "vllm" || model.gpus.length === 0) return null;
-  const isBeside = (other: PlacedModel) => other.id !== model.id && other.gpus.some((gpu) => model.gpus.includes(gpu));
+  if (model.variant.engine !== "vllm" || model.gpus.length === 0 || model.adapterOf !== null) return null;
+  const isBeside = (other: PlacedModel) =>
+    other.id !== model.id && other.adapterOf !== model.id && other.gpus.some((gpu) => model.gpus.includes(gpu));
   if (!placed.some(isBeside)) return VLLM_SHARE;
   const totals = model.gpus.map((index) => totalBytes(hardware.gpus[index]));
   if (model.need === null || totals.some((total) => total === null)) return null;

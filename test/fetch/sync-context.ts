@@ -112,6 +112,7 @@ export function modelSpec(location: string, variant: Partial<Variant> = {}): Mod
       allowPickle: false,
       sizeBytes: null,
       architecture: null,
+      adapters: [],
       ...variant,
     },
     context: null,

@@ -68,6 +68,7 @@ export function variant(id: string, weightsGib: number | null, change: Partial<V
     allowPickle: false,
     sizeBytes: weightsGib === null ? null : weightsGib * GIB,
     architecture: SHAPE,
+    adapters: [],
     ...change,
   };
 }

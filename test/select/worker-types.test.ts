@@ -80,7 +80,7 @@ describe("the small example", () => {
           id: "huggingface:acme/tiny",
           ...{ source: "huggingface", location: "acme/tiny", revision: "main", format: "safetensors", engine: "vllm" },
           ...{ quantization: null, minGpuMemoryGb: 0, gpuCount: 1, include: [], exclude: [], allowPickle: false },
-          ...{ sizeBytes: null, architecture: null },
+          ...{ sizeBytes: null, architecture: null, adapters: [] },
         },
       ],
     });

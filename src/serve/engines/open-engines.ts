@@ -1,9 +1,10 @@
 import type { Config } from "../../config.ts";
 import type { Engine as EngineKind, ModelSpec, StoredModel } from "../../model.ts";
-import type { Engine, EngineModel } from "./engine.ts";
+import type { Engine, EngineAdapter, EngineModel } from "./engine.ts";
 import { ollamaEngine } from "./ollama.ts";
+import { adapterName } from "./ollama-adapter.ts";
 import { openAiEngine } from "./openai.ts";
-import { servedNames } from "./served-name.ts";
+import { servedNames, usualName } from "./served-name.ts";
 
 /** A model, and the engine that serves it under the name in it. */
 export interface ServedModel {
@@ -36,12 +37,14 @@ export function openEngines({ config, storedOf }: OpenEnginesOptions): Engines {
   let models: readonly ModelSpec[] = [];
   /** By engine, then by model id: what the engine calls it. Nothing is known of an engine before it has answered. */
   const names = new Map<EngineKind, Map<string, string>>();
+  const adapters = new Map<string, EngineAdapter>();
 
   const ofKind = (kind: EngineKind) => models.filter(({ variant }) => variant.engine === kind);
   const asked = (spec: ModelSpec): EngineModel | null => {
     const known = names.get(spec.variant.engine);
-    const name = known ? known.get(spec.id) : spec.variant.location;
-    return name === undefined ? null : { id: spec.id, task: spec.task, name, context: spec.context };
+    const name = known ? known.get(spec.id) : usualName(spec);
+    const model = { id: spec.id, task: spec.task, context: spec.context, adapter: adapters.get(spec.id) };
+    return name === undefined ? null : { ...model, name };
   };
 
   return {
@@ -61,7 +64,18 @@ export function openEngines({ config, storedOf }: OpenEnginesOptions): Engines {
         spec,
         path: listed && ((await storedOf(spec).catch(() => null))?.path ?? null),
       }));
-      names.set(kind, servedNames(await Promise.all(wanted), listed));
+      const served = servedNames(await Promise.all(wanted), listed);
+      // Ollama knows of an adapter only once it was made a model of its own.
+      for (const spec of kind === "ollama" ? ofKind(kind).filter(({ adapterOf }) => adapterOf !== null) : []) {
+        const base = models.find(({ id }) => id === spec.adapterOf);
+        const stored = await storedOf(spec).catch(() => null);
+        if (!base || !stored) continue;
+        const adapter = { base: base.variant.location, folder: stored.path, files: stored.files };
+        adapters.set(spec.id, adapter);
+        const revision = (await storedOf(base).catch(() => null))?.revision ?? null;
+        served.set(spec.id, adapterName(spec.id, adapter, revision));
+      }
+      names.set(kind, served);
     },
   };
 }

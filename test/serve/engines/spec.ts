@@ -23,6 +23,7 @@ export function spec(id: string, variant: Partial<Variant> = {}, change: Partial
       allowPickle: false,
       sizeBytes: null,
       architecture: null,
+      adapters: [],
       ...variant,
     },
     context: 4096,
