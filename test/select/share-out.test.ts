@@ -101,3 +101,47 @@ describe("Ollama", () => {
     expect(shares({ workerType: type, hardware: machine([], 8) }).a).toEqual([null, 2]);
   });
 });
+
+describe("LoRA adapters", () => {
+  const adapter = (id: string, gib: number, engine: "vllm" | "ollama") => ({
+    id,
+    variant: variant(id, gib, { engine }),
+  });
+  const withAdapters = (engine: "vllm" | "ollama") => {
+    const adapters = [adapter("sql", 1, engine), adapter("law", 2, engine)];
+    return model("chat", [variant("chat", 10, { engine, adapters })]);
+  };
+
+  it("are chosen with their model, and stand behind it", () => {
+    const type = workerType([wants(withAdapters("vllm"), { slots: 3, optional: true })]);
+    const { models } = choose({ workerType: type, hardware: machine([gpu(24)]) });
+    expect(models).toMatchObject([
+      { id: "chat", adapterOf: null, required: false, share: { gpuMemory: 0.9 } },
+      { id: "sql", adapterOf: "chat", required: false, context: 8192, slots: 3, gpus: [0], share: { gpuMemory: null } },
+      { id: "law", adapterOf: "chat", variant: { location: "acme/law" }, reason: "goes with chat" },
+    ]);
+  });
+
+  it("need memory: on vLLM all of them, on Ollama the largest", () => {
+    const need = (engine: "vllm" | "ollama") =>
+      choose({ workerType: workerType([wants(withAdapters(engine))]), hardware: machine([gpu(48)]) }).models[0]?.reason;
+    expect(need("vllm")).toBe("needs 16.5 GiB of 43.2 GiB on GPU 0");
+    expect(need("ollama")).toBe("needs 14.0 GiB of 48.0 GiB on GPU 0");
+  });
+
+  it("on Ollama are loaded with a model of their own each", () => {
+    const type = workerType([wants(withAdapters("ollama"))], { slots: { chat: 8 } });
+    // Three times 14 GiB, and a GiB for each further sequence of each.
+    expect(shares({ workerType: type, hardware: machine([gpu(48)]) })).toEqual({
+      chat: [null, 3],
+      sql: [null, 3],
+      law: [null, 3],
+    });
+  });
+
+  it("do not make their model share its card", () => {
+    const type = workerType([wants(withAdapters("vllm")), wants(vllm("other", 5))]);
+    const { chat, sql } = shares({ workerType: type, hardware: machine([gpu(80)]) });
+    expect([chat![0], sql![0]]).toEqual([Math.floor((16.5 / 80) * 10_000) / 10_000, null]);
+  });
+});
