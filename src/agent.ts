@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createAgentView } from "./agent-view.ts";
+import { readClientCertificate } from "./client-certificate.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
 import { keepModels, type ModelKeeper } from "./fetch/keep-models.ts";
@@ -65,7 +66,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     (await storedVariants([variant], fetching.layout)).get(variant) ?? null;
   const engines = openEngines({ config: { ...config, engineUrls }, storedOf });
   const { slots } = workerType;
-  const { logPayloads } = config;
+  const { logPayloads, coordinatorCertificate: certificate } = config;
   const jobs = createJobServer({ board, log, slots, engineOf: (id) => engines.find(id), logPayloads });
   leaving.defer(() => jobs.close());
   let registration = null as Registration | null;
@@ -120,6 +121,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         url: config.coordinatorUrl,
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
+        certificate: async () => certificate && readClientCertificate(certificate),
         board,
         runner: jobs,
         outbox,

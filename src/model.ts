@@ -28,6 +28,12 @@ export function takesKind({ task }: Pick<ModelSpec, "task">, kind: JobKind): boo
   return KINDS_OF_TASK[task].includes(kind);
 }
 
+export const OCR_FORMATS = ["text", "markdown", "json"] as const;
+export type OcrFormat = (typeof OCR_FORMATS)[number];
+
+/** What a model is told to do with a page, by the format that is wanted, where it was trained with words of its own. */
+export type OcrPrompts = Partial<Record<OcrFormat, string>>;
+
 /** requested → fetching → stored → loading → ready, or failed from anywhere. */
 export const MODEL_STATES = ["requested", "fetching", "stored", "loading", "ready", "failed"] as const;
 export type ModelState = (typeof MODEL_STATES)[number];
@@ -118,6 +124,8 @@ export interface ModelSpec {
   /** Indices into Hardware.gpus; empty on the CPU. */
   gpus: number[];
   share: ModelShare;
+  /** Its own words for ocr; empty for ours. */
+  prompts: OcrPrompts;
   /** Of a LoRA adapter, the model that it goes on; null for models that stand by themselves. */
   adapterOf: string | null;
   /** Why this variant, in words. */

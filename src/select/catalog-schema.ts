@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { ENGINES, FORMATS, JOB_KINDS, SOURCES, TASKS } from "../model.ts";
+import { ENGINES, FORMATS, JOB_KINDS, OCR_FORMATS, SOURCES, TASKS } from "../model.ts";
 
 /** The form of worker-types.json. docs/worker-types.schema.json is generated from it. */
 
@@ -98,6 +98,10 @@ const model = z.strictObject({
   gated: z.boolean().default(false).describe("Access has to be asked for at the source."),
   contextLength: z.int().positive().nullable().default(null).describe("Most tokens the model takes."),
   sizeBytes: z.int().nonnegative().nullable().default(null),
+  prompts: z
+    .partialRecord(z.enum(OCR_FORMATS), z.string().min(1))
+    .default({})
+    .describe("What an ocr model is told to do with a page, by format, in place of the built-in words."),
   variants: z.array(variant).min(1).describe("Best first; the first that fits is taken."),
 });
 

@@ -133,10 +133,10 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
 
 /** The model, and its adapters behind it. */
 function toSpecs(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel[] {
-  const { id, task, license, gated } = reference.model;
+  const { id, task, license, gated, prompts } = reference.model;
   const { context, gpus, need, reason } = placement;
   const required = !reference.optional;
-  const common = { task, required, context, slots: reference.slots, gpus };
+  const common = { task, required, context, slots: reference.slots, gpus, prompts };
   return [
     { ...common, id, license, gated, variant, need, adapterOf: null, reason },
     ...variant.adapters.map((adapter) => ({

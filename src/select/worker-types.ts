@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { z } from "zod";
 import { MusterError } from "../errors.ts";
-import type { Adapter, JobKind, Task, Variant } from "../model.ts";
+import type { Adapter, JobKind, OcrPrompts, Task, Variant } from "../model.ts";
 import { type CatalogProblem, catalogError, describeIssues, show } from "./catalog-error.ts";
 import {
   type AdapterEntry,
@@ -20,6 +20,7 @@ export interface CatalogModel {
   license: string | null;
   gated: boolean;
   contextLength: number | null;
+  prompts: OcrPrompts;
   variants: Variant[];
 }
 
@@ -193,7 +194,7 @@ function toReference(reference: WorkerTypeEntry["models"][number], models: Map<s
 }
 
 function toModel(id: string, entry: ModelEntry): CatalogModel {
-  const { task, license, gated, contextLength } = entry;
+  const { task, license, gated, contextLength, prompts } = entry;
   const variants = entry.variants.map((variant) => toVariant(variant, entry.sizeBytes));
   const seen = new Map<string, number>();
   for (const variant of variants) {
@@ -201,7 +202,7 @@ function toModel(id: string, entry: ModelEntry): CatalogModel {
     seen.set(variant.id, times);
     if (times > 1) variant.id = `${variant.id}#${times}`;
   }
-  return { id, task, license, gated, contextLength, variants };
+  return { id, task, license, gated, contextLength, prompts, variants };
 }
 
 function toVariant(entry: VariantEntry, modelSize: number | null): Variant {

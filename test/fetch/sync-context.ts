@@ -120,6 +120,7 @@ export function modelSpec(location: string, variant: Partial<Variant> = {}): Mod
     gpus: [0],
     share: { gpuMemory: null, sequences: null },
     adapterOf: null,
+    prompts: {},
     reason: "a test",
   };
 }

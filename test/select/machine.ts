@@ -74,7 +74,7 @@ export function variant(id: string, weightsGib: number | null, change: Partial<V
 }
 
 export function model(id: string, variants: Variant[], change: Partial<CatalogModel> = {}): CatalogModel {
-  return { id, task: "chat", license: null, gated: false, contextLength: 32_768, variants, ...change };
+  return { id, task: "chat", license: null, gated: false, contextLength: 32_768, prompts: {}, variants, ...change };
 }
 
 export function wants(wanted: CatalogModel, change: Partial<ModelReference> = {}): ModelReference {

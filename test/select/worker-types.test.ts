@@ -74,7 +74,7 @@ describe("the small example", () => {
       engineSettings: {},
     });
     expect(models.get("tiny")).toEqual({
-      ...{ id: "tiny", task: "chat", license: null, gated: false, contextLength: null },
+      ...{ id: "tiny", task: "chat", license: null, gated: false, contextLength: null, prompts: {} },
       variants: [
         {
           id: "huggingface:acme/tiny",
@@ -110,6 +110,17 @@ it("each source has its own place for the location, and variants that look alike
     ["path:/data/tiny", "/data/tiny", 7],
     ["mine", "tiny:1b", 5],
   ]);
+});
+
+it("a model may bring its own words for ocr, by format", async () => {
+  const entry = (prompts: object) =>
+    JSON.stringify({
+      models: { see: { task: "ocr", prompts, variants: [{ source: "ollama", name: "see", engine: "ollama" }] } },
+      workerTypes: {},
+    });
+  const catalog = await read(entry({ text: "Free OCR." }));
+  expect(catalog.models.get("see")?.prompts).toEqual({ text: "Free OCR." });
+  await expect(read(entry({ html: "x" }))).rejects.toMatchObject({ code: "CATALOG_INVALID" });
 });
 
 describe("LoRA adapters", () => {

@@ -1,5 +1,5 @@
 import type { ChunkSink } from "../../job.ts";
-import type { Engine as EngineKind, FileSpec, JobKind, Task } from "../../model.ts";
+import type { Engine as EngineKind, FileSpec, JobKind, OcrPrompts, Task } from "../../model.ts";
 
 /** A model as an engine is asked for it. */
 export interface EngineModel {
@@ -10,6 +10,8 @@ export interface EngineModel {
   name: string;
   /** Tokens per sequence that the plan reckons with; null: the engine's own. */
   context: number | null;
+  /** Its own words for reading a page. */
+  prompts?: OcrPrompts;
   /** Where it is a LoRA adapter that the engine does not know of by itself. */
   adapter?: EngineAdapter;
 }

@@ -43,7 +43,8 @@ export function openEngines({ config, storedOf }: OpenEnginesOptions): Engines {
   const asked = (spec: ModelSpec): EngineModel | null => {
     const known = names.get(spec.variant.engine);
     const name = known ? known.get(spec.id) : usualName(spec);
-    const model = { id: spec.id, task: spec.task, context: spec.context, adapter: adapters.get(spec.id) };
+    const { id, task, context, prompts } = spec;
+    const model = { id, task, context, prompts, adapter: adapters.get(id) };
     return name === undefined ? null : { ...model, name };
   };
 

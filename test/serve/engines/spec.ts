@@ -31,6 +31,7 @@ export function spec(id: string, variant: Partial<Variant> = {}, change: Partial
     gpus: [],
     share: { gpuMemory: null, sequences: null },
     adapterOf: null,
+    prompts: {},
     reason: "for a test",
     ...change,
   };
