@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";
 import { catalogSchema } from "../src/select/catalog-schema.ts";
 import { settingMeta } from "../src/setting.ts";

@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
 import type { CertificateFiles } from "./client-certificate.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";

@@ -1,10 +1,10 @@
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type ServerOptions, WebSocketServer } from "ws";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { nodeHttp, nodeHttps } from "../node-http.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
 import { handleRequest } from "./http-api.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
@@ -68,7 +68,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   };
   const sockets = new WebSocketServer(settings);
   const api = { registry, dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
-  const server = tls ? createTlsServer(tls) : createServer();
+  const server = tls ? nodeHttps().createServer(tls) : nodeHttp().createServer();
   server.on("request", (request, response) => handleRequest(request, response, api));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));

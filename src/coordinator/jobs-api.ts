@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { z } from "zod";
+import * as z from "zod";
 import { JOB_KINDS } from "../model.ts";
 import { type Answer, notFound } from "./api-answer.ts";
 import { apiError } from "./api-error.ts";

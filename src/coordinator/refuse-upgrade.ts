@@ -1,5 +1,6 @@
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { nodeHttp } from "../node-http.ts";
 import { SUBPROTOCOL } from "../protocol.ts";
 import { apiError, UNAUTHORIZED } from "./api-error.ts";
 import { isAuthorized } from "./authorize.ts";
@@ -18,7 +19,7 @@ export function refuseUpgrade(request: IncomingMessage, socket: Duplex, workerTo
 function answer(socket: Duplex, { status, body }: { status: number; body: unknown }): void {
   const text = `${JSON.stringify(body)}\n`;
   const head = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `HTTP/1.1 ${status} ${nodeHttp().STATUS_CODES[status]}`,
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(text)}`,
     ...(status === 401 ? ["WWW-Authenticate: Bearer"] : []),

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ENGINES, FORMATS, JOB_KINDS, OCR_FORMATS, SOURCES, TASKS } from "../model.ts";
 
 /** The form of worker-types.json. docs/worker-types.schema.json is generated from it. */

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import type { z } from "zod";
+import type * as z from "zod";
 import { MusterError } from "../errors.ts";
 import type { Adapter, JobKind, OcrPrompts, Task, Variant } from "../model.ts";
 import { type CatalogProblem, catalogError, describeIssues, show } from "./catalog-error.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { ErrorCode } from "../errors.ts";
 import { jobError, toJobFailure } from "../job.ts";
 import { abortable } from "./abortable.ts";

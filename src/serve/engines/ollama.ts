@@ -1,5 +1,5 @@
 import type { AbortableAsyncIterator, ChatRequest, GenerateRequest, Ollama } from "ollama";
-import { z } from "zod";
+import * as z from "zod";
 import { jobError } from "../../job.ts";
 import { asksForUsage, deliver } from "./answer.ts";
 import { embeddingAnswer, rawLimit } from "./embedding-answer.ts";

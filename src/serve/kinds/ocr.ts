@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { OCR_FORMATS, type OcrFormat } from "../../model.ts";
 import type { JobLimits } from "../limits.ts";
 import { check, invalidInput, tooLarge } from "./check.ts";
