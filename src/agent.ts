@@ -2,20 +2,23 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Actions, createAgentView } from "./agent-view.ts";
+import { readClientCertificate } from "./client-certificate.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
+import type { ModelSpec } from "./model.ts";
 import { openModels } from "./open-models.ts";
 import { detect, openCatalog } from "./plan.ts";
 import { openOutbox, type Registration, startRegistration } from "./register/register.ts";
 import type { RunTimeModels } from "./run-time-models.ts";
 import { findWorkerType } from "./select/worker-types.ts";
+import { withSupervised } from "./serve/engines/engine-start.ts";
 import { keepReady } from "./serve/engines/keep-ready.ts";
 import { openEngines } from "./serve/engines/open-engines.ts";
-import { superviseEngine } from "./serve/engines/supervise.ts";
+import { superviseEngine } from "./serve/engines/supervise-engine.ts";
 import { createJobServer } from "./serve/job-server.ts";
 import { startLocalApi } from "./serve/local-api.ts";
 import { openState } from "./state.ts";
@@ -59,12 +62,12 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   );
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
-  const engines = openEngines({
-    config,
-    pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
-  });
+  const engineUrls = withSupervised(config.engineUrls, engine, process.env);
+  const storedOf = async ({ variant }: ModelSpec) =>
+    (await storedVariants([variant], fetching.layout)).get(variant) ?? null;
+  const engines = openEngines({ config: { ...config, engineUrls }, storedOf });
   const { slots } = workerType;
-  const { logPayloads } = config;
+  const { logPayloads, coordinatorCertificate: certificate } = config;
   const jobs = createJobServer({ board, log, slots, engineOf: (id) => engines.find(id), logPayloads });
   leaving.defer(() => jobs.close());
   let registration = null as Registration | null;
@@ -107,15 +110,16 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
 
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
     const opened = openModels({
-      ...{ config, hardware, fetching, state, view, log, catalog, engines, jobs, board },
+      ...{ config, hardware, fetching, state, view, log, catalog, engines, engineUrls, jobs, board },
       ...{ signal: running, over: drained.signal },
     });
-    opening = opened;
+    opening = opened.then(({ models }) => models);
+    opening.catch(() => undefined);
     leaving.defer(async () => {
       stop.abort();
       drained.abort();
       // Where it failed, that has been told already.
-      await opened.then((models) => models.ended()).catch(() => undefined);
+      await opened.then(({ models }) => models.ended()).catch(() => undefined);
     });
     await Promise.race([opened, sleep(PATIENCE_MS, undefined, { signal: running })]);
 
@@ -128,6 +132,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         url: config.coordinatorUrl,
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
+        certificate: async () => certificate && readClientCertificate(certificate),
         board,
         runner: jobs,
         outbox,
@@ -150,15 +155,14 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     }
 
     // 5. Serve, until told to stop
-    const models = await opened;
+    const { models, selection } = await opened;
     const serving = Promise.all([
       models.ended(),
       keepReady({ engines, board, log, signal: drained.signal }),
-      // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
-        config,
-        log,
-        signal: drained.signal,
+        ...{ config, log, board, storedOf, signal: drained.signal },
+        plan: { models: selection.models, hardware, engineUrls, engineSettings: selection.workerType.engineSettings },
+        // A server that pulls the models has to run before they are there.
         when: config.ollamaStore === "server" ? Promise.resolve() : view.ready(drained.signal),
       }),
     ]);

@@ -1,14 +1,15 @@
-import type { Config } from "./config.ts";
+import type { ModelPolicy } from "./config.ts";
+import type { EngineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
-import { type Engine, JOB_KINDS } from "./model.ts";
+import { type Engine, JOB_KINDS, takesKind } from "./model.ts";
 import type { AskedModel } from "./remembered-models.ts";
 import { policyRefusal } from "./select/model-policy.ts";
 import { namedModel } from "./select/named-models.ts";
 import type { Catalog, CatalogModel, WorkerType } from "./select/worker-types.ts";
-import { takesKind } from "./serve/served-models.ts";
 
 export interface Asking {
-  config: Pick<Config, "modelPolicy" | "engineUrls">;
+  modelPolicy: ModelPolicy;
+  engineUrls: EngineUrls;
   catalog: Catalog;
   workerType: WorkerType;
 }
@@ -19,9 +20,8 @@ export interface Asking {
  */
 export function allowedModel(
   { reference, options }: AskedModel,
-  { config, catalog, workerType }: Asking,
+  { modelPolicy, engineUrls, catalog, workerType }: Asking,
 ): CatalogModel {
-  const { modelPolicy, engineUrls } = config;
   const refusal = policyRefusal(reference, modelPolicy, catalog);
   if (refusal) throw refusal;
   const usualEngine: Engine | undefined = engineUrls.vllm || !engineUrls.openai ? undefined : "openai";

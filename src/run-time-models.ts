@@ -187,6 +187,7 @@ export class RunTimeModels {
       log.warn({ code: error.code, hint: error.hint }, error.message);
       board.setModel(own.id, { error: error.toJSON() });
     } else if (own) {
+      for (const { id, spec } of [...this.#models.values()]) if (spec?.adapterOf === own.id) this.#remove(id);
       own.removal ??= this.#takeAway(own).catch((error: unknown) =>
         log.error({ err: error }, `Removing ${own.id} failed`),
       );

@@ -57,7 +57,7 @@ async function worker(engine: OllamaEngine, { first = [], state = temporaryFolde
   const transfer = openTransfer({ endpoint: "http://127.0.0.1:1", volume: folder });
   const context = syncContext({ endpoint: "http://127.0.0.1:1", volume: folder }, transfer);
   const view = createAgentView({ board, log, catalog, layout: context.layout });
-  const engines = openEngines({ config, pathOf: async () => null });
+  const engines = openEngines({ config, storedOf: async () => null });
   const engineOf = (id: string) => engines.find(id);
   const jobs = createJobServer({ board, log, slots: type.slots, engineOf, logPayloads: false });
   const remembered = await openRememberedModels(state, log);
@@ -72,7 +72,7 @@ async function worker(engine: OllamaEngine, { first = [], state = temporaryFolde
   const own = new RunTimeModels({
     ...{ workerType: type, models, catalog, engines, jobs, remembered, board, view, log },
     keeper: keepModels(models, { ...context, signal: stop.signal }, view.observer),
-    modelOf: (asked) => allowedModel(asked, { config, catalog, workerType: type }),
+    modelOf: (asked) => allowedModel(asked, { ...config, catalog, workerType: type }),
     select: select ?? (async (reference) => (placed) => selectBeside({ ...input, ...rest }, placed.models, reference)),
     ...{ signal: stop.signal, over: over.signal, again: { minMs: 1, maxMs: 2 } },
   });
@@ -149,6 +149,8 @@ function selectSpec(id: string): ModelSpec {
     context: null,
     slots: null,
     gpus: [],
+    share: { gpuMemory: null, sequences: null },
+    ...{ prompts: {}, adapterOf: null },
     reason: "-",
   };
 }

@@ -65,6 +65,15 @@ function modelOf(named: NamedSource, catalog: Catalog, { task, engine }: Undecla
     allowPickle: false,
     sizeBytes: null,
     architecture: null,
+    adapters: [],
   };
-  return { id, task: task ?? "chat", license: null, gated: false, contextLength: null, variants: [variant] };
+  return {
+    id,
+    task: task ?? "chat",
+    license: null,
+    gated: false,
+    contextLength: null,
+    prompts: {},
+    variants: [variant],
+  };
 }

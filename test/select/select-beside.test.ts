@@ -42,6 +42,23 @@ test("Ollama's models count too, on cards and in main memory", () => {
   }
 });
 
+test("Ollama gives each of its sequences a cache, of every model", () => {
+  const hardware = machine([gpu(24)]);
+  const type = workerType([wants(model("first", [variant("q4", 4, onOllama)]))], { slots: { chat: 4 } });
+  const { models } = choose({ hardware, workerType: type });
+  expect(models[0]?.share.sequences).toBe(4);
+  const input = { catalog: { models: new Map(), workerTypes: new Map() }, workerType: type, hardware };
+  const rest = { enableGpu: "auto", minGpuMemoryGb: null, factsOf: () => null } as const;
+  const ask = (weightsGib: number) =>
+    selectBeside({ ...input, ...rest }, models, {
+      model: model("more", [variant("q4", weightsGib, onOllama)], { contextLength: 8192 }),
+      context: null,
+    });
+  // Of 24 GiB the first has 5 and 4 caches of 1 GiB; three caches of the other gone, 0.8 of what is left are 9.6.
+  expect(ask(6).share.sequences).toBe(4);
+  expect(() => ask(9)).toThrow(/needs 11\.0 GiB, GPU 0 has 9\.6 GiB/);
+});
+
 test("the refusal has need and have, of the variant that came closest", () => {
   const more = model("more", [variant("fp16", 140), variant("q4", 30)]);
   expect(() => beside(machine([gpu(24)]), [], more)).toThrow(

@@ -72,7 +72,7 @@ class EngineKeeper {
     if (signal.aborted) return;
     if (this.#show(health)) this.#options.log.info(`${engineName(this.#engine)} is there`);
     for (const { spec, model } of engines.of(this.#engine)) {
-      const error = model ? null : notServed(this.#engine, spec.id, health.models).toJSON();
+      const error = model ? null : notServed(this.#engine, spec, health.models).toJSON();
       this.#tellServed(spec, error);
     }
     this.#loading ??= this.#startLoading();
@@ -221,10 +221,12 @@ class EngineKeeper {
   }
 }
 
-function notServed(engine: Engine, id: string, listed: string[] | null) {
+function notServed(engine: Engine, { id, adapterOf }: ModelSpec, listed: string[] | null) {
   return jobError(
     "MODEL_NOT_READY",
     `${engineName(engine)} does not serve ${id}; it serves ${listed?.join(", ") || "nothing"}.`,
-    `Start it with this model, or name the model with --served-model-name ${id}.`,
+    adapterOf === null
+      ? `Start it with this model, or name the model with --served-model-name ${id}.`
+      : `Start it with --enable-lora --lora-modules ${id}=FOLDER; \`muster plan\` shows how, and \`muster start -- vllm serve\` does it.`,
   );
 }

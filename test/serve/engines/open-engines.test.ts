@@ -12,7 +12,7 @@ describe("what an engine calls a model", () => {
 
   const asked = spec("asked", { location: "org/asked" }, { runTime: true });
 
-  test.each<[string, ModelSpec[], string | null, string[], Record<string, string>]>([
+  test.each<[string, ModelSpec[], string | null, string[] | null, Record<string, string>]>([
     ["the repository", [chat], null, ["other", "org/chat"], { chat: "org/chat" }],
     ["the id in the catalog", [chat], null, ["other", "chat"], { chat: "chat" }],
     ["the folder on the volume", [chat], "/models/chat", ["other", "/models/chat/"], { chat: "/models/chat/" }],
@@ -33,7 +33,7 @@ test("a model is found by its id or its name at its source, on the engine of its
       engineUrls: { ollama: "http://127.0.0.1:1", vllm: "http://user:secret@127.0.0.1:2/v1/", openai: null },
       engineKeys: { vllm: null, openai: null },
     },
-    pathOf: () => Promise.reject(new Error("the volume is gone")),
+    storedOf: () => Promise.reject(new Error("the volume is gone")),
   });
   expect(engines.all.map(({ kind, url }) => [kind, url])).toEqual([
     ["ollama", "http://127.0.0.1:1"],
