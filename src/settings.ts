@@ -2,19 +2,8 @@ import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
-import {
-  bandwidth,
-  choice,
-  duration,
-  flag,
-  isUrl,
-  longDuration,
-  number,
-  path,
-  port,
-  text,
-  token,
-} from "./setting-values.ts";
+import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
+import { volumeSettings } from "./volume-settings.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -41,64 +30,19 @@ export const settings = z.object({
     allowed: "a path or file:// URL",
     otherwise: "none",
   }),
-  MODEL_CACHE_DIR: setting("Volume", path, {
-    description: "The shared volume of models.",
-    allowed: "a path",
-    otherwise: "MODELS_DIR, else `/models`",
-  }),
-  MODELS_DIR: setting("Volume", path, {
-    description: "Older name of MODEL_CACHE_DIR, used on hosts.",
-    allowed: "a path",
-    otherwise: "none",
-  }),
-  HF_HOME: setting("Volume", path, {
-    description: "Home of the Hugging Face cache.",
-    allowed: "a path",
-    otherwise: "`$MODEL_CACHE_DIR/huggingface`",
-  }),
-  HF_HUB_CACHE: setting("Volume", path, {
-    description: "The Hugging Face hub cache itself, which Python libraries and vLLM read.",
-    allowed: "a path",
-    otherwise: "`$HF_HOME/hub`",
-  }),
-  TRANSFORMERS_CACHE: setting("Volume", path, {
+  MODEL_POLICY: setting("Worker", choice("catalog", "patterns", "any"), {
     description:
-      "Older name of HF_HUB_CACHE. It is not followed (models are kept once, in HF_HUB_CACHE); a different value is warned of.",
-    allowed: "a path",
-    otherwise: "none",
+      "Which models a coordinator may ask for at run time: those of the catalog, also those that match MODEL_POLICY_PATTERNS, or any of the hub, the registry and the object store that this worker uses.",
+    allowed: "catalog, patterns or any",
+    otherwise: "`catalog`",
   }),
-  OLLAMA_MODELS: setting("Volume", path, {
-    description: "Ollama's model store.",
-    allowed: "a path",
-    otherwise: "`$MODEL_CACHE_DIR/ollama`",
-  }),
-  VLLM_CACHE: setting("Volume", path, {
-    description: "vLLM's compile cache (handed on as VLLM_CACHE_ROOT).",
-    allowed: "a path",
-    otherwise: "`$MODEL_CACHE_DIR/vllm`",
-  }),
-  MIN_FREE_GB: setting("Volume", number, {
-    description: "Gigabytes of the volume that fetching leaves free.",
-    allowed: "a number",
-    otherwise: "1 GB, or 2 % of a smaller volume",
-  }),
-  MAX_CACHE_GB: setting("Volume", number, {
+  MODEL_POLICY_PATTERNS: setting("Worker", text, {
     description:
-      "Gigabytes that the models on the volume may take altogether; a fetch that would exceed them is refused.",
-    allowed: "a number",
-    otherwise: "as much as the volume has",
+      "Globs for references such as `hf:acme/*`, `ollama:qwen*`, `s3://models/prod/**`; `*` ends at a slash, `**` does not.",
+    allowed: "globs, separated by commas",
+    otherwise: "none; MODEL_POLICY=patterns needs them",
   }),
-  VERIFY_RATE: setting("Volume", bandwidth, {
-    description: "Most that checking what is stored takes of the disk, of all threads of this process together.",
-    allowed: "a rate such as 200MB/s, at least 10kB/s",
-    otherwise: "50 MB/s for the scrub, no limit for `muster verify`",
-  }),
-  SCRUB_INTERVAL: setting("Volume", longDuration, {
-    description:
-      "How often the agent checks every file on the volume against its record, in the background; one worker at a time does it. `0` for never.",
-    allowed: "a duration such as 7d or 36h, or 0",
-    otherwise: "`0`",
-  }),
+  ...volumeSettings,
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",
     allowed: "printable characters without spaces",
@@ -195,6 +139,17 @@ export const settings = z.object({
     allowed: "a readable file",
     otherwise: "the system's authorities",
   }),
+  COORDINATOR_CERT_FILE: setting("Coordinator", path, {
+    description:
+      "PEM file of this worker's own certificate, for a coordinator that asks for one (mTLS); read again at every connection.",
+    allowed: "a readable file, together with COORDINATOR_KEY_FILE",
+    otherwise: "none is shown",
+  }),
+  COORDINATOR_KEY_FILE: setting("Coordinator", path, {
+    description: "PEM file of the key that belongs to it, without a passphrase.",
+    allowed: "a readable file, together with COORDINATOR_CERT_FILE",
+    otherwise: "none",
+  }),
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),
@@ -231,7 +186,7 @@ export const settings = z.object({
   }),
   STATE_DIR: setting("Operation", path, {
     description:
-      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator). Never the shared volume.",
+      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator, models that it asked for). Never the shared volume.",
     allowed: "a path",
     otherwise: "`/var/lib/muster`, else `$XDG_STATE_HOME/muster`, else a folder under the temporary one",
   }),

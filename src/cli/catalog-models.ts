@@ -18,7 +18,7 @@ export interface CatalogUse {
 export function catalogUses({ models, workerTypes }: Catalog): Map<string, CatalogUse> {
   const uses = new Map<string, CatalogUse>();
   for (const { id, variants } of models.values()) {
-    for (const variant of variants) {
+    for (const variant of withAdapters(variants)) {
       const key = manifestKey(variant);
       const use = uses.get(key) ?? { models: [], workerTypes: [], variant };
       use.models.push(id);
@@ -26,7 +26,7 @@ export function catalogUses({ models, workerTypes }: Catalog): Map<string, Catal
     }
   }
   for (const type of workerTypes.values()) {
-    const keys = type.models.flatMap(({ model }) => model.variants).map(manifestKey);
+    const keys = withAdapters(type.models.flatMap(({ model }) => model.variants)).map(manifestKey);
     for (const key of new Set(keys)) uses.get(key)?.workerTypes.push(type.id);
   }
   return uses;
@@ -35,7 +35,12 @@ export function catalogUses({ models, workerTypes }: Catalog): Map<string, Catal
 /** Records that a worker of this type could choose, by itself or where it falls back to another. */
 export function keysOfType(id: string, catalog: Catalog): string[] {
   const type = catalog.workerTypes.get(id);
-  return type ? variantsOf(type, catalog).map(manifestKey) : [];
+  return type ? withAdapters(variantsOf(type, catalog)).map(manifestKey) : [];
+}
+
+/** Adapters are fetched as models of their own. */
+function withAdapters(variants: readonly Variant[]): Variant[] {
+  return variants.flatMap((variant) => [variant, ...variant.adapters.map((adapter) => adapter.variant)]);
 }
 
 /** What is on the volume can be looked at without a catalog too. */

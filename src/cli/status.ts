@@ -1,6 +1,6 @@
 import { bytes, timeLeft } from "../fetch/progress-log.ts";
 import { readiness } from "../http/readiness.ts";
-import type { AgentStatus } from "../status.ts";
+import type { AgentStatus, SupervisedStatus } from "../status.ts";
 import { askAgent } from "./agent-http.ts";
 import { print, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
@@ -40,6 +40,7 @@ function describe(agent: AgentStatus): string {
         `engine       ${kind} at ${url}, ${reachable ? `there ${version ?? ""}` : "not reachable"}`,
     ),
     ...(agent.volume ? [`volume       ${volumeLine(agent.volume)}`] : []),
+    ...(agent.supervised ? [`supervised   ${supervised(agent.supervised)}`] : []),
     "models",
     table(rows) || "  none",
   ].join("\n");
@@ -54,4 +55,9 @@ function volumeLine({ modelBytes, freeBytes, sizeBytes, models, scrub }: NonNull
     ? `scrubbed ${when(scrub.finishedAt)}`
     : `scrub since ${when(scrub.startedAt)}, ${bytes(scrub.checkedBytes)} read`;
   return `${amounts}; ${at}${wrong}`;
+}
+
+function supervised({ program, starts, running, error }: SupervisedStatus): string {
+  const times = starts === 1 ? "" : `, started ${starts} times`;
+  return `${program}, ${running ? "runs" : "waits to be started again"}${times}${error ? `; ${error.message}` : ""}`;
 }

@@ -20,6 +20,9 @@ import { isJournaled } from "./transfer/job.ts";
 /** Where what was found in place is taken away meanwhile, by another tool or a removal. */
 const ATTEMPTS = 3;
 
+/** Where a model is had from, and what its record says of it besides. */
+export type ModelSource = Pick<ModelSpec, "variant" | "license">;
+
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
@@ -48,7 +51,7 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
  */
 export async function repairModel(
   record: StoredModel,
-  { spec, discard }: { spec: ModelSpec; discard: () => Promise<void> },
+  { spec, discard }: { spec: ModelSource; discard: () => Promise<void> },
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
@@ -60,7 +63,7 @@ export async function repairModel(
 }
 
 async function holding(
-  spec: ModelSpec,
+  spec: ModelSource,
   key: string,
   context: SyncContext,
   progress: ModelProgress,
@@ -94,7 +97,7 @@ async function holding(
 
 /** A model that this process holds the lease of. */
 interface HeldModel {
-  spec: ModelSpec;
+  spec: ModelSource;
   /** Of its record. */
   key: string;
   store: ModelStore;
@@ -169,7 +172,7 @@ async function storePlan(
 }
 
 /** Another tool, or a removal of a model that shares the file, was quicker. */
-function goneAway(path: string, { variant }: ModelSpec, cause?: unknown): MusterError {
+function goneAway(path: string, { variant }: ModelSource, cause?: unknown): MusterError {
   return new MusterError(
     "STORE_CHANGED",
     `${path} of ${variant.location} went away while the rest of it was fetched.`,
@@ -195,7 +198,7 @@ function planOf({ revision, files, manifest }: StoredModel): FilePlan {
   return { revision, files: files.filter(({ digest }) => digest.hex !== written), manifest, recorded: true };
 }
 
-async function newPlan({ variant }: ModelSpec, context: SyncContext): Promise<FilePlan> {
+async function newPlan({ variant }: ModelSource, context: SyncContext): Promise<FilePlan> {
   const description = await describe(variant, context);
   const { revision, manifest } = description;
   return { revision, files: chosenFiles(variant, description).files, manifest, recorded: false };

@@ -1,10 +1,10 @@
 import { lstat, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { ModelSpec, StoredModel, Variant } from "../../model.ts";
+import type { StoredModel, Variant } from "../../model.ts";
 import { storeOf } from "../../store/model-store.ts";
 import type { ModelProgress } from "../model-progress.ts";
 import type { SyncContext } from "../sync-context.ts";
-import { repairModel } from "../sync-model.ts";
+import { type ModelSource, repairModel } from "../sync-model.ts";
 import type { WrongFile } from "./check-model.ts";
 
 /**
@@ -44,7 +44,7 @@ async function isStill({ path, ino, size, mtimeMs }: NonNullable<WrongFile["seen
 function specOf(
   { key, source, location, requestedRevision, quantization, license }: StoredModel,
   known: Variant | null,
-): ModelSpec {
+): ModelSource {
   const variant: Variant = known ?? {
     id: key,
     source,
@@ -60,17 +60,7 @@ function specOf(
     allowPickle: false,
     sizeBytes: null,
     architecture: null,
+    adapters: [],
   };
-  return {
-    id: location,
-    task: "chat",
-    required: true,
-    license,
-    gated: false,
-    variant,
-    context: null,
-    slots: null,
-    gpus: [],
-    reason: "to be repaired",
-  };
+  return { variant, license };
 }
