@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { volumePlace } from "./cli/volume-place.ts";
+import { CHAT, TWIN, volumePlace } from "./cli/volume-place.ts";
 import { LAUNCHER } from "./e2e/muster.ts";
 
 const FILE = join(import.meta.dirname, "../docs/volume.md");
@@ -22,6 +22,9 @@ function shape(text: string): string {
 it("the transcripts of docs/volume.md are what the commands print", async () => {
   const at = await volumePlace();
   onTestFinished(() => at[Symbol.asyncDispose]());
+  // So that it is not by milliseconds that one is the older.
+  at.makeOld(CHAT, 2);
+  at.makeOld(TWIN, 1);
   const [bin, cold] = ["bin", "cold"].map((name) => join(at.here.folder, name));
   for (const folder of [bin, cold]) mkdirSync(folder!);
   symlinkSync(LAUNCHER, join(bin!, "muster"));
