@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { API_ROUTES } from "../src/coordinator/gateway/http-api.ts";
 import { openApiDocument } from "../src/coordinator/gateway/openapi.ts";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";

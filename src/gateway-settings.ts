@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { setting } from "./setting.ts";
 import { secret, secretFile } from "./setting-files.ts";
 import { duration, path, text, token } from "./setting-values.ts";

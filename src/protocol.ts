@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ENGINES, JOB_KINDS, MODEL_STATES, SOURCES } from "./model.ts";
 
 /** The wire protocol muster.v1: every frame, as docs/protocol.md tells it. One JSON text frame is one message. */

@@ -120,6 +120,19 @@ it("every source file is shorter than 280 lines", () => {
   expect(long).toEqual([]);
 });
 
+it("no file imports what makes every start slow", () => {
+  const slow = [
+    { pattern: /^import (?!type ).* from "node:https?";/m, instead: "src/node-http.ts" },
+    // Bundlers keep all of zod, messages in fifty languages among them, for the object `z`.
+    { pattern: /^import (type )?\{.*\} from "zod";/m, instead: 'import * as z from "zod"' },
+  ];
+  const found = sources.flatMap((file) => {
+    const text = readFileSync(join(root, file), "utf8");
+    return slow.filter(({ pattern }) => pattern.test(text)).map(({ instead }) => `${file}: take ${instead}`);
+  });
+  expect(found).toEqual([]);
+});
+
 describe("packages", () => {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Record<string, object>;
   const listed = Object.keys(manifest.dependencies!);

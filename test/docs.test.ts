@@ -53,6 +53,7 @@ describe("what the documents tell people to run", async () => {
     "docs/model-flow.md",
     "docs/job-flow.md",
     "docs/coordinator.md",
+    "docs/engines.md",
     "CONTRIBUTING.md",
   ])("%s", async (file) => {
     const text = readFileSync(join(root, file), "utf8");

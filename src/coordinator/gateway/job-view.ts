@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { JOB_KINDS } from "../../model.ts";
 import { JOB_STATES, type JobRecord } from "../jobs/job-record.ts";
 

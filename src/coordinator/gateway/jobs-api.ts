@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { JOB_KINDS } from "../../model.ts";
 import { JOB_STATES, type JobRecord } from "../jobs/job-record.ts";
 import type { Answer, Call } from "./answer.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { VERSION } from "../../system.ts";
 import type { Route } from "./routes.ts";
 

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Handle } from "./answer.ts";
 import { jobSchema } from "./job-view.ts";
 import { cancelJob, followJob, jobQuery, jobRequest, listJobs, showJob, submitJob } from "./jobs-api.ts";

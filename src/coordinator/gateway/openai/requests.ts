@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { JobKind } from "../../../model.ts";
 
 /** The bodies of OpenAI's API as far as the gateway looks at them; workers look at the rest, engines take what they know. */
