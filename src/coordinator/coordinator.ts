@@ -12,6 +12,7 @@ import { digestOf } from "./gateway/access/secret.ts";
 import { createHttpApi } from "./gateway/http-api.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
 import type { Jobs } from "./jobs/jobs.ts";
+import { ModelRequests } from "./models/model-requests.ts";
 import { openServer, type TlsMaterial } from "./open-server.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import { openMemoryStore } from "./stores/memory.ts";
@@ -88,6 +89,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const registry = createWorkerRegistry({ ...terms, log });
   const boundsOf = (client: string | null) => access.boundsOf(client);
   const jobs = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log });
+  const models = new ModelRequests({ workers: registry, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -99,7 +101,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sockets = new WebSocketServer(settings);
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
-  const gateway = { jobs, registry, limits, maxBody, keepAliveMs, log };
+  const gateway = { jobs, registry, models, limits, maxBody, keepAliveMs, log };
   const { server, renew, needsCertificate } = openServer(options.tls);
   server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {
@@ -111,6 +113,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sweep = () => {
     registry.sweep();
     jobs.sweep();
+    models.sweep();
     access.sweep();
     limits.sweep();
     renew();

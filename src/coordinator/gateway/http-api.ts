@@ -89,8 +89,10 @@ function idOf({ headers }: IncomingMessage): string {
 const PATTERNS = API_ROUTES.map((route) => ({ route, segments: route.path.split("/") }));
 
 function matching(path: string): Match[] {
-  const given = path.split("/");
+  const all = path.split("/");
   return PATTERNS.flatMap(({ route, segments }) => {
+    const end = segments.length - 1;
+    const given = route.takesRest && all.length > end ? [...all.slice(0, end), all.slice(end).join("/")] : all;
     if (segments.length !== given.length) return [];
     const params: Record<string, string> = {};
     for (const [index, segment] of segments.entries()) {
