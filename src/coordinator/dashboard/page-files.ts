@@ -1,0 +1,68 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { extname, join } from "node:path";
+
+/** The dashboard's page: files as they stand beside this one, in the sources and in dist/. */
+const FOLDER = join(import.meta.dirname, "page");
+const INDEX = "index.html";
+
+const TYPES: Record<string, string> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
+
+const HEADERS = {
+  // Nothing from elsewhere, nothing inline, in nobody's frame: what a worker calls itself can never become code.
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  // Kept, and asked for again each time: an update shows at once.
+  "cache-control": "no-cache",
+};
+
+interface PageFile {
+  bytes: Buffer;
+  type: string;
+  etag: string;
+}
+
+/** The page by its paths: `/`, and `/assets/NAME`. Read when first asked for. */
+export class PageFiles {
+  #files: Map<string, PageFile> | null = null;
+
+  has(path: string): boolean {
+    return path === "/" || path.startsWith("/assets/");
+  }
+
+  /** False where there is no such file. */
+  answer(request: IncomingMessage, response: ServerResponse, path: string): boolean {
+    this.#files ??= read();
+    const file = this.#files.get(path);
+    if (!file) return false;
+    const isKnown = request.headers["if-none-match"]?.split(/\s*,\s*/).some((tag) => tag.replace(/^W\//, "") === file.etag);
+    const headers = { ...HEADERS, etag: file.etag };
+    if (isKnown) response.writeHead(304, headers).end();
+    else {
+      response.writeHead(200, { ...headers, "content-type": file.type, "content-length": file.bytes.length });
+      response.end(request.method === "HEAD" ? undefined : file.bytes);
+    }
+    return true;
+  }
+}
+
+function read(): Map<string, PageFile> {
+  const names = readdirSync(FOLDER).filter((name) => extname(name) in TYPES);
+  return new Map(
+    names.map((name) => {
+      const bytes = readFileSync(join(FOLDER, name));
+      const etag = `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;
+      return [name === INDEX ? "/" : `/assets/${name}`, { bytes, type: TYPES[extname(name)]!, etag }];
+    }),
+  );
+}

@@ -1,0 +1,323 @@
+import { byId, h, setAttribute, setText } from "./dom.js";
+import { statusOf, STATUS_NAMES } from "./fleet.js";
+import { clock, memory, memoryOf, progress, roughly, round, size } from "./format.js";
+import { JOB_STATE_NAMES, jobTime } from "./jobs.js";
+import { bar, shareOf, stateLabel } from "./parts.js";
+import { call, callJson } from "./session.js";
+
+/**
+ * The sheet at the side: one worker, or one job.
+ * @import { Fleet } from "./fleet.js"
+ * @import { JobSummary, WorkerSummary } from "../summaries.ts"
+ * @import { WorkerView } from "../../workers/worker-view.ts"
+ */
+
+const COMMANDS = [
+  { command: "pause", name: "Pause", text: "It takes no new jobs until it is resumed. Those it has go on." },
+  { command: "resume", name: "Resume", text: "It takes jobs again." },
+  { command: "sync", name: "Fetch models", text: "It looks for what is missing of its models and fetches it." },
+  { command: "drain", name: "Drain", text: "It ends the jobs it has, takes no new ones, and stops. Only a restart of it brings it back." },
+];
+
+/** @param {{ fleet: Fleet }} options */
+export function detailSheet({ fleet }) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("detail"));
+  const body = byId("detail-body");
+  const message = byId("detail-message");
+  /** @type {{ kind: "worker", id: string, summary: WorkerSummary | undefined, jobs: string } | { kind: "job", job: JobSummary } | null} */
+  let shown = null;
+  let isAsking = false;
+
+  /** @param {string} title */
+  const open = (title) => {
+    setText(byId("detail-title"), title);
+    setText(byId("detail-sub"), "");
+    setText(message, "");
+    body.replaceChildren(h("p", { class: "quiet" }, "Loading…"));
+    byId("detail-actions").replaceChildren();
+    if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0;
+  };
+
+  /** @param {string} id */
+  const openWorker = (id) => {
+    open(id);
+    shown = { kind: "worker", id, summary: fleet.workers.get(id), jobs: "" };
+    const buttons = COMMANDS.map(({ command, name, text }) =>
+      h("button", { type: "button", onclick: () => order({ id, command, name, text }) }, name),
+    );
+    byId("detail-actions").replaceChildren(...buttons);
+    void ask();
+  };
+
+  const ask = async () => {
+    if (shown?.kind !== "worker" || isAsking) return;
+    const { id } = shown;
+    isAsking = true;
+    try {
+      const path = encodeURIComponent(id);
+      const [worker, jobs] = await Promise.all([callJson(`/v1/workers/${path}`), callJson(`/v1/fleet/jobs?worker=${path}`)]);
+      if (shown?.kind === "worker" && shown.id === id) showWorker(worker, jobs.data);
+    } catch (error) {
+      if (shown?.kind === "worker" && shown.id === id) showGone(error);
+    } finally {
+      isAsking = false;
+      if (shown?.kind === "worker" && shown.id !== id) void ask();
+    }
+  };
+
+  /** @param {unknown} error */
+  const showGone = (error) => {
+    setText(byId("detail-sub"), "");
+    for (const button of byId("detail-actions").children) setAttribute(button, "disabled", true);
+    body.replaceChildren(h("p", { class: "error" }, error instanceof Error ? error.message : String(error)));
+  };
+
+  /**
+   * @param {WorkerView} worker
+   * @param {JobSummary[]} jobs
+   */
+  const showWorker = (worker, jobs) => {
+    const status = statusOf(worker);
+    byId("detail-sub").replaceChildren(stateLabel(status, STATUS_NAMES[status]), h("span", {}, `${worker.workerType} · muster ${worker.agent}`));
+    for (const button of byId("detail-actions").children) setAttribute(button, "disabled", !worker.connected);
+    body.replaceChildren(...workerParts(worker, jobs, { now: fleet.now(), onJob: openJob }));
+  };
+
+  /** @param {{ id: string, command: string, name: string, text: string }} order */
+  const order = async ({ id, command, name, text }) => {
+    if (!(await confirm({ title: `${name}: ${id}?`, text, yes: name }))) return;
+    try {
+      await call(`/v1/workers/${encodeURIComponent(id)}/${command}`, { method: "POST" });
+      setText(message, `${name}: the worker was told.`);
+    } catch (error) {
+      setText(message, error instanceof Error ? error.message : String(error));
+    }
+  };
+
+  /** @param {JobSummary} job */
+  const openJob = (job) => {
+    open(job.model);
+    shown = { kind: "job", job };
+    showJob(job);
+  };
+
+  /** @param {JobSummary} job */
+  const showJob = (job) => {
+    const isOver = job.finishedAt !== null;
+    byId("detail-sub").replaceChildren(stateLabel(job.state, JOB_STATE_NAMES[job.state]), h("span", {}, job.kind));
+    const stop = h("button", { type: "button", onclick: () => cancel(job) }, "Cancel the job");
+    if (isOver) byId("detail-actions").replaceChildren();
+    else if (byId("detail-actions").childElementCount === 0) byId("detail-actions").append(stop);
+    const worker = job.workerId;
+    const isThere = worker !== null && fleet.workers.has(worker);
+    body.replaceChildren(
+      facts([
+        ["Id", job.id],
+        ["Key", job.client],
+        ["Worker", isThere ? h("button", { type: "button", class: "link", onclick: () => openWorker(worker) }, worker) : worker],
+        ["Attempt", job.attempt],
+        ["Came", clock(job.createdAt)],
+        ["Ended", job.finishedAt === null ? null : clock(job.finishedAt)],
+        [isOver ? "Took" : "Until now", jobTime(job, fleet.now())],
+        ["Error", job.errorCode],
+      ]),
+      h("p", { class: "quiet" }, "What was asked and answered is not shown here."),
+    );
+  };
+
+  /** @param {JobSummary} job */
+  const cancel = async (job) => {
+    const text = "Whoever waits for it gets an error.";
+    if (!(await confirm({ title: "Cancel this job?", text, yes: "Cancel the job" }))) return;
+    try {
+      await call(`/v1/jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST" });
+      setText(message, "It was asked to end.");
+    } catch (error) {
+      setText(message, error instanceof Error ? error.message : String(error));
+    }
+  };
+
+  byId("detail-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    // Beside the sheet.
+    if (event.target === dialog) dialog.close();
+  });
+  dialog.addEventListener("close", () => {
+    shown = null;
+  });
+
+  return {
+    openWorker,
+    openJob,
+    close: () => dialog.close(),
+    /** Something in the fleet is new. */
+    refresh() {
+      if (shown?.kind === "worker") {
+        const summary = fleet.workers.get(shown.id);
+        const at = shown.id;
+        const jobs = JSON.stringify([...fleet.jobs.values()].filter(({ workerId }) => workerId === at));
+        if (summary === shown.summary && jobs === shown.jobs) return;
+        Object.assign(shown, { summary, jobs });
+        void ask();
+      } else if (shown?.kind === "job") {
+        const job = fleet.jobs.get(shown.job.id);
+        if (!job || job === shown.job) return;
+        shown.job = job;
+        showJob(job);
+      }
+    },
+  };
+}
+
+/**
+ * @param {{ title: string, text: string, yes: string }} question
+ * @returns {Promise<boolean>}
+ */
+function confirm({ title, text, yes }) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
+  setText(byId("confirm-title"), title);
+  setText(byId("confirm-text"), text);
+  setText(byId("confirm-yes"), yes);
+  const { promise, resolve } = /** @type {PromiseWithResolvers<boolean>} */ (Promise.withResolvers());
+  const over = new AbortController();
+  const { signal } = over;
+  byId("confirm-yes").addEventListener("click", () => dialog.close("yes"), { signal });
+  byId("confirm-no").addEventListener("click", () => dialog.close("no"), { signal });
+  dialog.addEventListener(
+    "close",
+    () => {
+      over.abort();
+      resolve(dialog.returnValue === "yes");
+    },
+    { signal },
+  );
+  dialog.returnValue = "";
+  dialog.showModal();
+  byId("confirm-no").focus();
+  return promise;
+}
+
+/**
+ * @param {WorkerView} worker
+ * @param {JobSummary[]} jobs
+ * @param {{ now: number, onJob: (job: JobSummary) => void }} context
+ */
+function workerParts(worker, jobs, { now, onJob }) {
+  const { hardware, vitals, engines, models } = worker;
+  const ram = hardware.memory.limitBytes ?? hardware.memory.totalBytes;
+  const free = vitals ? Object.values(vitals.slotsFree).reduce((all, n) => all + n, 0) : 0;
+  return [
+    part("Jobs in flight", jobs.length === 0 ? h("p", { class: "quiet" }, "None.") : jobTable(jobs, { now, onJob })),
+    part("GPUs", hardware.gpus.length === 0 ? h("p", { class: "quiet" }, "None; it works on the CPU.") : gpuTable(worker)),
+    part("Models", models.length === 0 ? h("p", { class: "quiet" }, "None yet.") : modelTable(models)),
+    part("Engines", engines.length === 0 ? h("p", { class: "quiet" }, "None was found.") : engineTable(engines)),
+    part(
+      "Machine",
+      facts([
+        ["CPU", `${hardware.cpu.model}, ${hardware.cpu.cores} cores`],
+        ["Memory", `${round(ram / 2 ** 30)} GiB`],
+        ["Driver", hardware.driverVersion],
+        ["Disk free", vitals?.diskFreeBytes == null ? null : size(vitals.diskFreeBytes)],
+      ]),
+    ),
+    part(
+      "Session",
+      facts([
+        ["Slots", Object.entries(worker.slots).map(([kind, n]) => `${kind} ${n}`).join(", ")],
+        ["Slots free", vitals ? free : null],
+        ["Last beat", worker.lastBeatAt === null ? "none yet" : `${roughly(now - Date.parse(worker.lastBeatAt))} ago, ${worker.beats} in all`],
+        ["Event loop delay", vitals ? `${round(vitals.loopLagMs)} ms` : null],
+        ["Here since", clock(Date.parse(worker.registeredAt))],
+        ["Process", worker.bootId],
+      ]),
+    ),
+  ];
+}
+
+/**
+ * @param {string} title
+ * @param {...Node} children
+ */
+function part(title, ...children) {
+  return h("section", {}, h("h3", {}, title), ...children);
+}
+
+/** @param {[string, Node | string | number | null][]} rows Those that are null are left out. */
+function facts(rows) {
+  return h("dl", { class: "facts" }, ...rows.filter(([, value]) => value !== null).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+/** @param {WorkerView} worker */
+function gpuTable({ hardware, vitals }) {
+  const rows = hardware.gpus.map(({ index, name, uuid, memoryTotalMiB, mig }) => {
+    const usage = vitals?.gpus.find((gpu) => gpu.uuid === uuid);
+    const usedMiB = usage?.memoryUsedMiB ?? null;
+    const text = usedMiB !== null && memoryTotalMiB !== null ? memoryOf(usedMiB, memoryTotalMiB) : memoryTotalMiB !== null ? memory(memoryTotalMiB) : "";
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, `${index} · ${name}${mig ? " (MIG)" : ""}`),
+      h("td", { class: "wide" }, bar(shareOf({ usedMiB, totalMiB: memoryTotalMiB }), "gpu")),
+      h("td", { class: "number" }, text),
+      h("td", { class: "number" }, usage?.utilization == null ? "" : `${round(usage.utilization, true)} %`),
+    );
+  });
+  return table(["GPU", "", "Memory", "Busy"], rows);
+}
+
+/** @param {WorkerView["models"]} models */
+function modelTable(models) {
+  const rows = models.map((model) => {
+    const { state, bytesDone, bytesTotal, errorCode, required, location, variant } = model;
+    const isFetching = state === "fetching";
+    const progressText = isFetching ? `${progress(model)} (${size(bytesDone)} of ${size(bytesTotal)})` : (errorCode ?? (bytesTotal > 0 ? size(bytesTotal) : ""));
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, model.model, h("span", { class: "quiet" }, `${location} · ${variant}${required ? "" : " · optional"}`)),
+      h("td", {}, stateLabel(state, state), isFetching && bar(bytesTotal > 0 ? bytesDone / bytesTotal : null, "fetch"), h("span", { class: errorCode === null ? "quiet" : "error" }, progressText)),
+    );
+  });
+  return table(["Model", "State"], rows);
+}
+
+/** @param {WorkerView["engines"]} engines */
+function engineTable(engines) {
+  const rows = engines.map(({ kind, url, reachable, version }) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, kind, h("span", { class: "quiet" }, url)),
+      h("td", {}, stateLabel(reachable ? "ready" : "lost", reachable ? "answers" : "does not answer")),
+      h("td", { class: "number" }, version ?? ""),
+    ),
+  );
+  return table(["Engine", "State", "Version"], rows);
+}
+
+/**
+ * @param {JobSummary[]} jobs
+ * @param {{ now: number, onJob: (job: JobSummary) => void }} context
+ */
+function jobTable(jobs, { now, onJob }) {
+  const rows = jobs.map((job) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, h("button", { type: "button", class: "open", onclick: () => onJob(job) }, job.model)),
+      h("td", {}, job.kind),
+      h("td", { class: "number" }, jobTime(job, now)),
+    ),
+  );
+  return table(["Job", "Kind", "Time"], rows);
+}
+
+/**
+ * @param {string[]} heads
+ * @param {Node[]} rows
+ */
+function table(heads, rows) {
+  const cells = heads.map((head) => (head === "" ? h("td", {}) : h("th", { scope: "col" }, head)));
+  return h("table", {}, h("thead", {}, h("tr", {}, ...cells)), h("tbody", {}, ...rows));
+}
