@@ -6,16 +6,17 @@ import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { nodeHttp, nodeHttps } from "../node-http.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
-import { handleRequest } from "./http-api.ts";
+import { handleRequest } from "./gateway/http-api.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
-import { refuseUpgrade } from "./refuse-upgrade.ts";
+import type { Jobs } from "./jobs/jobs.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import { openMemoryStore } from "./stores/memory.ts";
-import { createWorkerRegistry } from "./worker-registry.ts";
-import { serveWorker, type Terms } from "./worker-session.ts";
-import type { WorkerView } from "./worker-view.ts";
+import { refuseUpgrade } from "./workers/refuse-upgrade.ts";
+import { createWorkerRegistry } from "./workers/worker-registry.ts";
+import { serveWorker, type Terms } from "./workers/worker-session.ts";
+import type { WorkerView } from "./workers/worker-view.ts";
 
-export type { WorkerView } from "./worker-view.ts";
+export type { WorkerView } from "./workers/worker-view.ts";
 
 export interface CoordinatorOptions extends Partial<Terms> {
   host: string;
@@ -28,6 +29,8 @@ export interface CoordinatorOptions extends Partial<Terms> {
   log: Logger;
   /** Where jobs are kept; in memory where not given. Closed with the coordinator. */
   store?: JobStore;
+  /** Jobs that may wait; more are refused. */
+  maxQueue?: number;
   /** PEM; serves https and wss. */
   tls?: { cert: string | Buffer; key: string | Buffer };
 }
@@ -39,13 +42,14 @@ export interface Coordinator extends AsyncDisposable {
   wsUrl: string;
   port: number;
   workers(): WorkerView[];
-  jobs: Pick<Dispatcher, "submit" | "get" | "cancel">;
+  jobs: Jobs;
   /** False where the worker is not connected. */
   send(workerId: string, payload: CoordinatorPayload): boolean;
   /** Sends the workers away with 1012, so that they come back once it runs again. */
   close(): Promise<void>;
 }
 
+const MAX_QUEUE = 10_000;
 /** What an offer has beside the input. */
 const OFFER_BYTES = 4096;
 /** How long a worker gets to answer a close frame. */
@@ -57,7 +61,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   requireTokens(options);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const registry = createWorkerRegistry({ ...terms, log });
-  const dispatcher = new Dispatcher({ ...terms, store: options.store ?? openMemoryStore(), workers: registry, log });
+  const { store = openMemoryStore(), maxQueue = MAX_QUEUE } = options;
+  const boundsOf = () => ({ concurrent: null, queued: null });
+  const dispatcher = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -67,13 +73,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     handleProtocols: () => SUBPROTOCOL,
   };
   const sockets = new WebSocketServer(settings);
-  const api = { registry, dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
+  const api = { registry, jobs: dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
   const server = tls ? nodeHttps().createServer(tls) : nodeHttp().createServer();
   server.on("request", (request, response) => handleRequest(request, response, api));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
     if (refuseUpgrade(request, socket, workerToken)) return;
-    sockets.handleUpgrade(request, socket, head, (opened) => serveWorker(opened, { registry, dispatcher, terms, log }));
+    sockets.handleUpgrade(request, socket, head, (opened) =>
+      serveWorker(opened, { registry, jobs: dispatcher, terms, log }),
+    );
   });
   const port = await listen(server, options);
   const sweep = () => {
@@ -89,7 +97,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     for (const socket of sockets.clients) socket.close(CLOSE.serviceRestart, "the coordinator stops");
     server.closeAllConnections();
     await gone;
-    dispatcher.close();
+    await dispatcher.close();
   };
   let closing: Promise<void> | null = null;
   const close = () => {

@@ -48,7 +48,7 @@ describe("a job", () => {
     using busy = await join(peer.wsUrl, { workerId: "busy", credit: 0 });
     using loading = await join(peer.wsUrl, { workerId: "loading", models: [{ ...MODEL, state: "loading" }] });
     using worker = await join(peer.wsUrl);
-    const { id } = peer.jobs.submit({ ...CHAT, model: "llama:8b", stream: true });
+    const { id } = await peer.jobs.submit({ ...CHAT, model: "llama:8b", stream: true });
     const offer = await worker.offer();
     expect(offer).toMatchObject({
       jobId: id,
@@ -62,42 +62,42 @@ describe("a job", () => {
     worker.send({ t: "job.accept", jobId: id, attempt: 1 });
     worker.answer(offer, "hi");
     await until("it is acknowledged", () => worker.all("result.ack")[0]);
-    expect(peer.jobs.get(id)).toMatchObject({ state: "done", attempt: 1, outcome: { output: { text: "hi" } } });
+    expect(await peer.jobs.get(id)).toMatchObject({ state: "done", attempt: 1, outcome: { output: { text: "hi" } } });
     expect([...busy.all("job.offer"), ...loading.all("job.offer")]).toEqual([]);
   });
 
   test("waits for a slot, and each slot takes one", async () => {
     await using peer = await setUp();
-    const jobs = ["a", "b", "c"].map((id) => peer.jobs.submit({ ...CHAT, id }));
+    const jobs = await Promise.all(["a", "b", "c"].map((id) => peer.jobs.submit({ ...CHAT, id })));
     using worker = await join(peer.wsUrl, { credit: 2 });
     await worker.offer(2);
     worker.send(beat(2));
     await until("another beat", () => worker.all("beat.ack").length === 2);
     expect(worker.all("job.offer").map(({ jobId }) => jobId)).toEqual(["a", "b"]);
+    for (const jobId of ["a", "b"]) worker.send({ t: "job.accept", jobId, attempt: 1 });
     worker.send({ t: "credit", kind: "chat", n: 1 });
     expect((await worker.offer(3)).jobId).toBe(jobs[2]!.id);
   });
 
   test("that was sent twice under one id is one", async () => {
     await using peer = await setUp();
-    const first = peer.jobs.submit({ ...CHAT, id: "same" });
-    expect(peer.jobs.submit({ ...CHAT, id: "same", model: "other" })).toMatchObject({
-      createdAt: first.createdAt,
-      model: "llama",
-    });
+    const first = await peer.jobs.submit({ ...CHAT, id: "same" });
+    expect(await peer.jobs.submit({ ...CHAT, id: "same" })).toEqual(first);
+    const other = peer.jobs.submit({ ...CHAT, id: "same", model: "other" });
+    await expect(other).rejects.toMatchObject({ code: "JOB_EXISTS" });
   });
 
   test("that is turned down goes to another worker at once, and waits where there is none", async () => {
     await using peer = await setUp();
     using first = await join(peer.wsUrl, { workerId: "first", credit: 2 });
     using second = await join(peer.wsUrl, { workerId: "second" });
-    const { id } = peer.jobs.submit(CHAT);
+    const { id } = await peer.jobs.submit(CHAT);
     await first.offer();
     first.send({ t: "job.reject", jobId: id, attempt: 1, code: "BUSY" });
     expect(await second.offer()).toMatchObject({ jobId: id, attempt: 2 });
     first.answer({ jobId: id, attempt: 1 } as Offer, "late");
     await until("the late one is acknowledged", () => first.all("result.ack")[0]);
-    expect(peer.jobs.get(id)?.state).toBe("assigned");
+    expect((await peer.jobs.get(id))?.state).toBe("assigned");
   });
 
   test("that fails for now is tried again, and given up where that would do harm or has been enough", async () => {
@@ -107,40 +107,40 @@ describe("a job", () => {
       status: "failed" as const,
       error: { code, message: "no", retryable: code === "ENGINE_DOWN" },
     });
-    const again = peer.jobs.submit({ ...CHAT, maxAttempts: 2 });
+    const again = await peer.jobs.submit({ ...CHAT, maxAttempts: 2 });
     worker.answer(await worker.offer(1), "", failure("ENGINE_DOWN"));
     const second = await worker.offer(2);
     expect(second).toMatchObject({ jobId: again.id, attempt: 2 });
     worker.answer(second, "", failure("ENGINE_DOWN"));
-    await until("it is given up", () => peer.jobs.get(again.id)?.state === "failed");
+    await until("it is given up", async () => (await peer.jobs.get(again.id))?.state === "failed");
 
-    const once = peer.jobs.submit({ ...CHAT, retrySafe: false });
+    const once = await peer.jobs.submit({ ...CHAT, retrySafe: false });
     worker.answer(await worker.offer(3), "", failure("ENGINE_DOWN"));
-    await until("it is not tried again", () => peer.jobs.get(once.id)?.state === "failed");
-    const wrong = peer.jobs.submit(CHAT);
+    await until("it is not tried again", async () => (await peer.jobs.get(once.id))?.state === "failed");
+    const wrong = await peer.jobs.submit(CHAT);
     worker.answer(await worker.offer(4), "", failure("INVALID_INPUT"));
-    await until("nor this", () => peer.jobs.get(wrong.id)?.outcome?.error?.code === "INVALID_INPUT");
+    await until("nor this", async () => (await peer.jobs.get(wrong.id))?.outcome?.error?.code === "INVALID_INPUT");
   });
 
   test("is cancelled in the queue, and at its worker", async () => {
     await using peer = await setUp();
-    const queued = peer.jobs.submit(CHAT);
-    expect(peer.jobs.cancel(queued.id)).toMatchObject({ state: "cancelled" });
-    expect(peer.jobs.cancel("nothing")).toBeNull();
+    const queued = await peer.jobs.submit(CHAT);
+    expect(await peer.jobs.cancel(queued.id)).toMatchObject({ state: "cancelled" });
+    expect(await peer.jobs.cancel("nothing")).toBeNull();
     using worker = await join(peer.wsUrl);
-    const running = peer.jobs.submit(CHAT);
+    const running = await peer.jobs.submit(CHAT);
     const offer = await worker.offer();
-    peer.jobs.cancel(running.id);
+    await peer.jobs.cancel(running.id);
     const order = await until("the worker is told", () => worker.all("job.cancel")[0]);
     expect(order).toMatchObject({ jobId: running.id, attempt: 1 });
     worker.answer(offer, "", { status: "cancelled" });
-    await until("it is", () => peer.jobs.get(running.id)?.state === "cancelled");
+    await until("it is", async () => (await peer.jobs.get(running.id))?.state === "cancelled");
   });
 
   test("that nobody takes in time ends", async () => {
     await using peer = await setUp({ leaseMs: 40 });
-    const { id } = peer.jobs.submit({ ...CHAT, timeoutMs: 20 });
-    await until("it is over", () => peer.jobs.get(id)?.outcome?.error?.code === "TIMEOUT");
+    const { id } = await peer.jobs.submit({ ...CHAT, timeoutMs: 20 });
+    await until("it is over", async () => (await peer.jobs.get(id))?.outcome?.error?.code === "TIMEOUT");
   });
 });
 
@@ -148,7 +148,7 @@ describe("a worker that", () => {
   test("beats keeps its jobs, and one that is silent for lease and grace loses them", async () => {
     await using peer = await setUp({ leaseMs: 150, graceMs: 100 });
     using worker = await join(peer.wsUrl);
-    const { id } = peer.jobs.submit(CHAT);
+    const { id } = await peer.jobs.submit(CHAT);
     await worker.offer();
     for (let n = 2; n < 12; n += 1) {
       worker.send(
@@ -163,7 +163,7 @@ describe("a worker that", () => {
       expect(ack).toMatchObject({ renewed: [id], lost: ["unknown"] });
       await new Promise((resolve) => setTimeout(resolve, 40));
     }
-    expect(peer.jobs.get(id)).toMatchObject({ state: "assigned", attempt: 1 });
+    expect(await peer.jobs.get(id)).toMatchObject({ state: "assigned", attempt: 1 });
     worker.socket.terminate();
     using other = await join(peer.wsUrl, { workerId: "other" });
     const keepAlive = setInterval(() => other.send(beat(100)), 30);
@@ -174,7 +174,7 @@ describe("a worker that", () => {
   test("comes back goes on with what it has, and gives up what is not its any more", async () => {
     await using peer = await setUp();
     using worker = await join(peer.wsUrl, { credit: 2 });
-    const [kept, gone] = [peer.jobs.submit(CHAT), peer.jobs.submit(CHAT)];
+    const [kept, gone] = await Promise.all([peer.jobs.submit(CHAT), peer.jobs.submit(CHAT)]);
     await worker.offer(2);
     worker.send({ t: "job.chunk", jobId: kept.id, attempt: 1, cs: 0, delta: "a" });
     await until("the chunk is acknowledged", () => worker.all("chunk.ack")[0]);
@@ -190,7 +190,7 @@ describe("a worker that", () => {
       { jobId: kept.id, verdict: "keep", cs: 1 },
       { jobId: "unknown", verdict: "abandon", cs: 0 },
     ]);
-    expect(peer.jobs.get(gone.id)).toMatchObject({ state: "queued" });
+    expect(await peer.jobs.get(gone.id)).toMatchObject({ state: "queued" });
     back.send({ t: "credit", kind: "chat", n: 1 });
     expect(await back.offer()).toMatchObject({ jobId: gone.id, attempt: 2 });
   });
@@ -198,20 +198,20 @@ describe("a worker that", () => {
   test("was killed loses its jobs as soon as it is back, but for results that it still has", async () => {
     await using peer = await setUp();
     using worker = await join(peer.wsUrl, { credit: 2 });
-    const [done, lost] = [peer.jobs.submit(CHAT), peer.jobs.submit(CHAT)];
+    const [done, lost] = await Promise.all([peer.jobs.submit(CHAT), peer.jobs.submit(CHAT)]);
     const offer = await worker.offer(1);
     await worker.offer(2);
     worker.socket.terminate();
     using back = await join(peer.wsUrl, { bootId: "boot-2", results: [{ jobId: done.id, attempt: 1 }] });
     expect(await back.offer()).toMatchObject({ jobId: lost.id, attempt: 2 });
     back.answer(offer, "kept");
-    await until("it counts", () => peer.jobs.get(done.id)?.state === "done");
+    await until("it counts", async () => (await peer.jobs.get(done.id))?.state === "done");
   });
 
   test("says goodbye leaves its jobs to others at once", async () => {
     await using peer = await setUp();
     using worker = await join(peer.wsUrl);
-    const { id } = peer.jobs.submit(CHAT);
+    const { id } = await peer.jobs.submit(CHAT);
     await worker.offer();
     using other = await join(peer.wsUrl, { workerId: "other" });
     worker.send({ t: "bye", reason: "drained" });
@@ -221,10 +221,10 @@ describe("a worker that", () => {
 
 test("a coordinator that is started again knows its jobs, and who has them", async () => {
   const store = openMemoryStore();
-  const durable = { ...store, close: () => undefined };
+  const durable = { ...store, close: async () => undefined };
   const first = await setUp({ store: durable });
   using worker = await join(first.wsUrl);
-  const [running, queued] = [first.jobs.submit(CHAT), first.jobs.submit(CHAT)];
+  const [running, queued] = await Promise.all([first.jobs.submit(CHAT), first.jobs.submit(CHAT)]);
   const offer = await worker.offer();
   await first.close();
   await using second = await setUp({ store: durable });
@@ -232,7 +232,7 @@ test("a coordinator that is started again knows its jobs, and who has them", asy
   expect(back.all("welcome")[0]?.resume).toMatchObject([{ jobId: running.id, verdict: "keep" }]);
   expect(await back.offer()).toMatchObject({ jobId: queued.id });
   back.answer(offer, "hi");
-  await until("it is committed", () => second.jobs.get(running.id)?.state === "done");
+  await until("it is committed", async () => (await second.jobs.get(running.id))?.state === "done");
 });
 
 describe("over HTTP", () => {

@@ -26,7 +26,8 @@ function job(id: string, change: Partial<JobRecord> = {}): JobRecord {
       stream: true,
     },
     ...{ retrySafe: false, maxAttempts: 3, createdAt: 1, deadlineAt: 2, state: "queued", attempt: 0, failures: 0 },
-    ...{ workerId: null, outcome: null, finishedAt: null },
+    ...{ workerId: null, outcome: null, finishedAt: null, priority: 0, client: null, attended: false },
+    ...{ keepInput: false, digest: "" },
     ...change,
   };
 }
@@ -39,76 +40,83 @@ const stores: [string, () => JobStore][] = [
 ];
 
 describe.each(stores)("the %s store", (_name, open) => {
-  it("keeps a job as it came, once", () => {
+  it("keeps a job as it came, once", async () => {
     const store = open();
-    expect(store.insert(job("a"))).toBe(true);
-    expect(store.insert(job("a", { model: "other" }))).toBe(false);
-    expect(store.get("a")).toEqual(job("a"));
-    expect(store.get("b")).toBeNull();
-    store.close();
+    expect(await store.insert(job("a"))).toBe(true);
+    expect(await store.insert(job("a", { model: "other" }))).toBe(false);
+    expect(await store.get("a")).toEqual(job("a"));
+    expect(await store.get("b")).toBeNull();
+    await store.close();
   });
 
-  it("lists what has not ended in the order in which it came", () => {
+  it("lists what has not ended in the order in which it came", async () => {
     const store = open();
-    for (const id of ["c", "a", "b"]) store.insert(job(id));
-    store.assign("a", "w");
-    store.commit("c", 0, { status: "cancelled" });
-    expect(store.unfinished().map(({ id, state }) => [id, state])).toEqual([
+    for (const id of ["c", "a", "b"]) await store.insert(job(id));
+    await store.assign("a", "w");
+    await store.commit("c", 0, { status: "cancelled" });
+    expect((await store.unfinished()).map(({ id, state }) => [id, state])).toEqual([
       ["a", "assigned"],
       ["b", "queued"],
     ]);
-    store.close();
+    await store.close();
   });
 
-  it("ends a job once, by its newest attempt", () => {
+  it("ends a job once, by its newest attempt", async () => {
     const store = open();
-    store.insert(job("a"));
-    expect(store.assign("a", "w1")).toMatchObject({ state: "assigned", attempt: 1, workerId: "w1" });
-    expect(store.assign("a", "w2")).toBeNull();
-    expect(store.release("a", 1, { failed: true })).toBe(true);
-    expect(store.release("a", 1, { failed: true })).toBe(false);
-    expect(store.assign("a", "w2")).toMatchObject({ attempt: 2, workerId: "w2" });
-    expect(store.commit("a", 1, DONE)).toBe(false);
-    expect(store.commit("a", 2, DONE)).toBe(true);
-    expect(store.commit("a", 2, { status: "failed" })).toBe(false);
-    expect(store.release("a", 2, { failed: false })).toBe(false);
-    expect(store.get("a")).toMatchObject({ state: "done", outcome: DONE, workerId: null, attempt: 2, failures: 1 });
-    expect(store.get("a")?.finishedAt).toBeGreaterThan(0);
-    store.close();
+    await store.insert(job("a"));
+    expect(await store.assign("a", "w1")).toMatchObject({ state: "assigned", attempt: 1, workerId: "w1" });
+    expect(await store.assign("a", "w2")).toBeNull();
+    expect(await store.release("a", 1, { failed: true })).toMatchObject({ state: "queued", workerId: null });
+    expect(await store.release("a", 1, { failed: true })).toBeNull();
+    expect(await store.assign("a", "w2")).toMatchObject({ attempt: 2, workerId: "w2" });
+    expect(await store.commit("a", 1, DONE)).toBeNull();
+    expect(await store.commit("a", 2, DONE)).toMatchObject({ state: "done", outcome: DONE });
+    expect(await store.commit("a", 2, { status: "failed" })).toBeNull();
+    expect(await store.release("a", 2, { failed: false })).toBeNull();
+    expect(await store.get("a")).toMatchObject({
+      state: "done",
+      outcome: DONE,
+      workerId: "w2",
+      attempt: 2,
+      failures: 1,
+      input: null,
+    });
+    expect((await store.get("a"))?.finishedAt).toBeGreaterThan(0);
+    await store.close();
   });
 
-  it("ends each job once, whatever is done in whatever order", () => {
+  it("ends each job once, whatever is done in whatever order", async () => {
     const step = fc.record({
       what: fc.constantFrom("insert", "assign", "release", "commit"),
       id: fc.constantFrom("a", "b"),
       attempt: fc.nat(4),
     });
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-        rmSync(join(folder, "jobs.db"), { force: true });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        for (const end of ["", "-wal", "-shm"]) rmSync(join(folder, `jobs.db${end}`), { force: true });
         const store = open();
         const ended = new Map<string, number>();
         for (const { what, id, attempt } of steps) {
-          const before = store.get(id);
-          if (what === "insert") store.insert(job(id));
+          const before = await store.get(id);
+          if (what === "insert") await store.insert(job(id));
           else if (what === "assign") {
-            const assigned = store.assign(id, "w");
+            const assigned = await store.assign(id, "w");
             expect(assigned !== null).toBe(before?.state === "queued");
             if (assigned) expect(assigned.attempt).toBe(before!.attempt + 1);
           } else if (what === "release") {
-            expect(store.release(id, attempt, { failed: false })).toBe(
+            expect((await store.release(id, attempt, { failed: false })) !== null).toBe(
               before?.state === "assigned" && before.attempt === attempt,
             );
-          } else if (store.commit(id, attempt, DONE)) {
+          } else if (await store.commit(id, attempt, DONE)) {
             expect(before?.attempt).toBe(attempt);
             ended.set(id, (ended.get(id) ?? 0) + 1);
           }
         }
         for (const id of ["a", "b"]) {
-          const found = store.get(id);
+          const found = await store.get(id);
           expect(ended.get(id) ?? 0).toBe(found && isFinal(found.state) ? 1 : 0);
         }
-        store.close();
+        await store.close();
       }),
       { numRuns: 60 },
     );
@@ -122,9 +130,9 @@ it("what the sqlite store has said outlives a kill", async () => {
     const store = openSqliteStore(${JSON.stringify(path)});
     for (let n = 0; ; n += 1) {
       const id = "job-" + n;
-      store.insert({ ...${JSON.stringify(job("x"))}, id });
-      store.assign(id, "w");
-      if (n % 2) store.commit(id, 1, { status: "done", output: n });
+      await store.insert({ ...${JSON.stringify(job("x"))}, id });
+      await store.assign(id, "w");
+      if (n % 2) await store.commit(id, 1, { status: "done", output: n });
       process.stdout.write(n + "\\n");
     }`;
   const writer = spawn(process.execPath, ["--input-type=module", "-e", program], {
@@ -139,9 +147,9 @@ it("what the sqlite store has said outlives a kill", async () => {
   const last = said.trimEnd().split("\n").length - 1;
   const store = openSqliteStore(path);
   for (let n = 0; n <= last; n += 1) {
-    expect(store.get(`job-${n}`)).toMatchObject(
+    expect(await store.get(`job-${n}`)).toMatchObject(
       n % 2 ? { state: "done", outcome: { output: n } } : { state: "assigned" },
     );
   }
-  store.close();
+  await store.close();
 });

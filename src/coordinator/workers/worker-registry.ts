@@ -1,5 +1,5 @@
-import type { Logger } from "../log.ts";
-import type { CoordinatorPayload, WorkerFrame } from "../protocol.ts";
+import type { Logger } from "../../log.ts";
+import type { CoordinatorPayload, WorkerFrame } from "../../protocol.ts";
 import { type WorkerView, workerView } from "./worker-view.ts";
 
 type Hello = Extract<WorkerFrame, { t: "hello" }>;

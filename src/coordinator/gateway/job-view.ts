@@ -1,4 +1,4 @@
-import type { JobRecord } from "./jobs/job-record.ts";
+import type { JobRecord } from "../jobs/job-record.ts";
 
 /** A job as the HTTP API shows it. Times are RFC 3339. */
 export function jobView(job: JobRecord) {

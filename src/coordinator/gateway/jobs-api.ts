@@ -1,10 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import * as z from "zod";
-import { JOB_KINDS } from "../model.ts";
-import { type Answer, notFound } from "./api-answer.ts";
+import { JOB_KINDS } from "../../model.ts";
+import type { Jobs } from "../jobs/jobs.ts";
+import { type Answer, notFound } from "./answer.ts";
 import { apiError } from "./api-error.ts";
 import { jobView } from "./job-view.ts";
-import type { Dispatcher } from "./jobs/dispatcher.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -20,13 +20,13 @@ const jobRequest = z.strictObject({
 });
 
 interface JobsContext {
-  dispatcher: Dispatcher;
+  jobs: Jobs;
   /** Bytes that a request may have: what fits into a message to a worker. */
   maxBody: number;
 }
 
 /** `POST /v1/jobs`: takes a job, or finds the one that has its id (in the body, or as Idempotency-Key). */
-export async function submitJob(request: IncomingMessage, { dispatcher, maxBody }: JobsContext): Promise<Answer> {
+export async function submitJob(request: IncomingMessage, { jobs, maxBody }: JobsContext): Promise<Answer> {
   const text = await readBody(request, maxBody);
   if (text === null) {
     return { status: 413, body: apiError("payload_too_large", `A request may have ${maxBody} bytes.`) };
@@ -38,19 +38,19 @@ export async function submitJob(request: IncomingMessage, { dispatcher, maxBody 
     return { status: 400, body: apiError("invalid_request", `${where ? `${where}: ` : ""}${issue?.message}`) };
   }
   const key = request.headers["idempotency-key"];
-  const job = dispatcher.submit({ ...(typeof key === "string" && key && { id: key }), ...parsed.data });
+  const job = await jobs.submit({ ...(typeof key === "string" && key && { id: key }), ...parsed.data });
   return { status: 202, body: jobView(job), headers: { location: `/v1/jobs/${encodeURIComponent(job.id)}` } };
 }
 
 /** `GET /v1/jobs/:id` */
-export function showJob(id: string, { dispatcher }: JobsContext): Answer {
-  const job = dispatcher.get(id);
+export async function showJob(id: string, { jobs }: JobsContext): Promise<Answer> {
+  const job = await jobs.get(id);
   return job ? { status: 200, body: jobView(job) } : noJob(id);
 }
 
 /** `POST /v1/jobs/:id/cancel`: a job that has ended stays as it is. */
-export function cancelJob(id: string, { dispatcher }: JobsContext): Answer {
-  const job = dispatcher.cancel(id);
+export async function cancelJob(id: string, { jobs }: JobsContext): Promise<Answer> {
+  const job = await jobs.cancel(id);
   return job ? { status: 202, body: jobView(job) } : noJob(id);
 }
 

@@ -1,4 +1,4 @@
-import type { WorkerFrame } from "../protocol.ts";
+import type { WorkerFrame } from "../../protocol.ts";
 
 type Hello = Extract<WorkerFrame, { t: "hello" }>;
 type Beat = Extract<WorkerFrame, { t: "beat" }>;

@@ -1,5 +1,5 @@
 import { WebSocket } from "ws";
-import type { Logger } from "../log.ts";
+import type { Logger } from "../../log.ts";
 import {
   CLOSE,
   type CoordinatorPayload,
@@ -7,8 +7,8 @@ import {
   encodeFrame,
   type WorkerFrame,
   workerFrame,
-} from "../protocol.ts";
-import type { Dispatcher } from "./jobs/dispatcher.ts";
+} from "../../protocol.ts";
+import type { Resume, WorkerJobs } from "../jobs/jobs.ts";
 import type { Membership, Peer, WorkerRegistry } from "./worker-registry.ts";
 
 /** What a welcome tells of time and size. */
@@ -24,15 +24,17 @@ type Hello = Extract<WorkerFrame, { t: "hello" }>;
 
 interface SessionContext {
   registry: WorkerRegistry;
-  dispatcher: Dispatcher;
+  jobs: WorkerJobs;
   terms: Terms;
   log: Logger;
 }
 
 /** Speaks muster.v1 with one worker over an open socket, until that closes. */
 export function serveWorker(socket: WebSocket, context: SessionContext): void {
-  const { registry, dispatcher, terms, log } = context;
+  const { registry, jobs, terms, log } = context;
   let member: Membership | null = null;
+  /** Messages that come while the welcome is prepared. */
+  let waiting: [data: Buffer, isBinary: boolean][] | null = null;
   let workerId = "";
   const peer = peerOf(socket);
   const refuse = (reason: string) => {
@@ -40,17 +42,30 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
     socket.close(CLOSE.protocol, reason);
   };
   const timer = setTimeout(() => socket.close(CLOSE.helloTimeout, "no hello in time"), terms.helloTimeoutMs);
+  const welcomeTo = async (hello: Hello, { epoch, isCurrent }: Membership) => {
+    const resume = await jobs.joined(hello);
+    if (!isCurrent()) return;
+    peer.send(welcome(resume, epoch, terms));
+    jobs.updated(workerId);
+    const messages = waiting ?? [];
+    waiting = null;
+    for (const message of messages) onMessage(...message);
+  };
   const admit = (hello: Hello) => {
     clearTimeout(timer);
     workerId = hello.workerId;
     member = registry.join(hello, peer);
-    if (member) peer.send(welcome(dispatcher.joined(hello), member.epoch, terms));
-    else peer.supersede();
+    if (!member) return peer.supersede();
+    waiting = [];
+    welcomeTo(hello, member).catch((error: unknown) => {
+      log.error({ err: error, workerId }, "A worker could not be welcomed");
+      socket.close(CLOSE.tryAgainLater, "the jobs are out of reach");
+    });
   };
-
-  socket.on("message", (data: Buffer, isBinary) => {
+  const onMessage = (data: Buffer, isBinary: boolean) => {
     // Messages still arrive after a close was sent; they are nobody's business any more.
     if (socket.readyState !== WebSocket.OPEN) return;
+    if (waiting) return void waiting.push([data, isBinary]);
     if (isBinary) return refuse("binary message; every message is JSON text");
     const decoded = decodeFrame(workerFrame, data.toString());
     if (!decoded.ok && decoded.unknown) return log.debug(`Ignored a frame: ${decoded.reason}`);
@@ -59,53 +74,61 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
     if (frame.t === "hello" && !member) return admit(frame);
     if (frame.t === "hello") return refuse("hello: twice in one session");
     if (!member) return refuse(`${frame.t}: before hello`);
-    if (member.isCurrent()) take(frame, { workerId, member, peer, dispatcher });
-  });
+    if (member.isCurrent()) take(frame, { ...context, workerId, member, peer, bytes: data.length });
+  };
+
+  socket.on("message", onMessage);
   // ws closes the socket itself, with the code that fits; without a listener the process would end.
   socket.on("error", (error) => log.info({ reason: error.message }, "A worker's connection broke"));
   socket.once("close", () => {
     clearTimeout(timer);
-    if (member?.isCurrent()) dispatcher.disconnected(workerId);
+    if (member?.isCurrent()) jobs.disconnected(workerId);
     member?.leave();
+    if (workerId) jobs.updated(workerId);
   });
 }
 
-interface Speaker {
+interface Speaker extends SessionContext {
   workerId: string;
   member: Membership;
   peer: Peer;
-  dispatcher: Dispatcher;
+  /** Of the message. */
+  bytes: number;
 }
 
-function take(frame: Exclude<WorkerFrame, Hello>, { workerId, member, peer, dispatcher }: Speaker): void {
+function take(frame: Exclude<WorkerFrame, Hello>, { workerId, member, peer, jobs, bytes, log }: Speaker): void {
   if (frame.t === "beat") {
     member.beat(frame);
-    peer.send({ t: "beat.ack", n: frame.n, ...dispatcher.renew(workerId, frame.jobs) });
-    dispatcher.changed();
+    peer.send({ t: "beat.ack", n: frame.n, ...jobs.renew(workerId, frame.jobs) });
+    jobs.updated(workerId);
   } else if (frame.t === "model.state") {
     member.model(frame);
-    dispatcher.changed();
-  } else if (frame.t === "credit") dispatcher.credit(workerId, frame.kind, frame.n);
+    jobs.updated(workerId);
+  } else if (frame.t === "credit") jobs.credit(workerId, frame.kind, frame.n);
   // The worker's own lease begins as it accepts: ours must not end before.
-  else if (frame.t === "job.accept") dispatcher.renew(workerId, [frame]);
-  else if (frame.t === "job.reject") dispatcher.rejected(workerId, frame, frame.code);
+  else if (frame.t === "job.accept") jobs.accepted(workerId, frame);
+  else if (frame.t === "job.reject") jobs.rejected(workerId, frame, frame.code);
   else if (frame.t === "job.chunk") {
     const { jobId, attempt } = frame;
-    const cs = dispatcher.chunk(workerId, frame);
+    const cs = jobs.chunk(workerId, frame, bytes);
     if (cs) peer.send({ t: "chunk.ack", jobId, attempt, cs: cs - 1 });
   } else if (frame.t === "job.result") {
     const { jobId, attempt } = frame;
-    dispatcher.result(workerId, frame);
-    // Also of what is nobody's any more: the worker need not keep it.
-    peer.send({ t: "result.ack", jobId, attempt });
-  } else if (frame.t === "drain") member.drain();
-  else if (frame.t === "bye") {
+    // Also of what is nobody's any more: the worker need not keep it. What the store did not take is sent again.
+    jobs.result(workerId, frame).then(
+      () => peer.send({ t: "result.ack", jobId, attempt }),
+      (error: unknown) => log.error({ err: error, jobId, workerId }, "A result could not be kept"),
+    );
+  } else if (frame.t === "drain") {
+    member.drain();
+    jobs.updated(workerId);
+  } else if (frame.t === "bye") {
     member.bye();
-    dispatcher.leaves(workerId);
+    jobs.leaves(workerId);
   }
 }
 
-function welcome(resume: ReturnType<Dispatcher["joined"]>, epoch: number, terms: Terms): CoordinatorPayload {
+function welcome(resume: Resume[], epoch: number, terms: Terms): CoordinatorPayload {
   const { beatMs, leaseMs, graceMs, maxFrame } = terms;
   return {
     t: "welcome",

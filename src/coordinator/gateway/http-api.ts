@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { CoordinatorPayload } from "../protocol.ts";
-import { type Answer, notFound, only } from "./api-answer.ts";
+import type { CoordinatorPayload } from "../../protocol.ts";
+import type { Jobs } from "../jobs/jobs.ts";
+import type { WorkerRegistry } from "../workers/worker-registry.ts";
+import { type Answer, notFound, only } from "./answer.ts";
 import { apiError, UNAUTHORIZED } from "./api-error.ts";
 import { isAuthorized } from "./authorize.ts";
-import type { Dispatcher } from "./jobs/dispatcher.ts";
 import { cancelJob, showJob, submitJob } from "./jobs-api.ts";
-import type { WorkerRegistry } from "./worker-registry.ts";
 
 const COMMANDS = new Map<string, CoordinatorPayload>([
   ["drain", { t: "drain" }],
@@ -16,7 +16,7 @@ const COMMANDS = new Map<string, CoordinatorPayload>([
 
 export interface ApiContext {
   registry: WorkerRegistry;
-  dispatcher: Dispatcher;
+  jobs: Jobs;
   clientToken: string | null;
   maxBody: number;
 }

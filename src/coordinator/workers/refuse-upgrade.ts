@@ -1,9 +1,9 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { nodeHttp } from "../node-http.ts";
-import { SUBPROTOCOL } from "../protocol.ts";
-import { apiError, UNAUTHORIZED } from "./api-error.ts";
-import { isAuthorized } from "./authorize.ts";
+import { nodeHttp } from "../../node-http.ts";
+import { SUBPROTOCOL } from "../../protocol.ts";
+import { apiError, UNAUTHORIZED } from "../gateway/api-error.ts";
+import { isAuthorized } from "../gateway/authorize.ts";
 
 /** Answers an upgrade that may not become a session in plain HTTP; false where nothing stands against it. */
 export function refuseUpgrade(request: IncomingMessage, socket: Duplex, workerToken: string | null): boolean {
