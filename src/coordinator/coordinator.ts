@@ -6,6 +6,10 @@ import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { nodeHttp, nodeHttps } from "../node-http.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
+import { VERSION } from "../system.ts";
+import { FleetFeed } from "./dashboard/fleet-feed.ts";
+import { FleetHistory } from "./dashboard/fleet-history.ts";
+import { PageFiles } from "./dashboard/page-files.ts";
 import { handleRequest } from "./gateway/http-api.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
 import type { Jobs } from "./jobs/jobs.ts";
@@ -60,10 +64,16 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const { host, log, tls, workerToken, clientToken } = options;
   requireTokens(options);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
-  const registry = createWorkerRegistry({ ...terms, log });
+  const history = new FleetHistory();
+  const { workerChanged: onChange, workerLost: onLost, jobChanged } = history;
+  const registry = createWorkerRegistry({ ...terms, log, onChange, onLost });
   const { store = openMemoryStore(), maxQueue = MAX_QUEUE } = options;
   const boundsOf = () => ({ concurrent: null, queued: null });
-  const dispatcher = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log });
+  const dispatcher = await Dispatcher.open({
+    ...{ ...terms, store, workers: registry, maxQueue, boundsOf, log },
+    onChange: jobChanged,
+  });
+  const feed = new FleetFeed({ version: VERSION, history, registry, jobs: dispatcher });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -73,7 +83,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     handleProtocols: () => SUBPROTOCOL,
   };
   const sockets = new WebSocketServer(settings);
-  const api = { registry, jobs: dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
+  const page = new PageFiles();
+  const api = {
+    registry,
+    jobs: dispatcher,
+    feed,
+    page,
+    clientToken,
+    maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES),
+  };
   const server = tls ? nodeHttps().createServer(tls) : nodeHttp().createServer();
   server.on("request", (request, response) => handleRequest(request, response, api));
   server.on("upgrade", (request, socket, head) => {

@@ -1,12 +1,8 @@
+import type { JobCounts } from "../jobs/jobs.ts";
 import type { JobSummary, WorkerSummary } from "./summaries.ts";
 import type { ThroughputPoint } from "./throughput.ts";
 
 /** What `GET /v1/fleet/events` tells: `hello`, then `change` until all has been told once, `complete`, then `change` for ever. */
-
-export interface JobCounts {
-  queued: number;
-  assigned: number;
-}
 
 /** The first event of a stream. */
 export interface FleetHello {

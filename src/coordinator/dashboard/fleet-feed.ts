@@ -1,69 +1,46 @@
 import type { JobRecord } from "../jobs/job-record.ts";
-import { isFinal } from "../jobs/job-record.ts";
-import type { WorkerView } from "../workers/worker-view.ts";
-import type { FleetHello, JobCounts, LostWorker } from "./fleet-events.ts";
+import type { Jobs } from "../jobs/jobs.ts";
+import type { WorkerRegistry } from "../workers/worker-registry.ts";
+import type { FleetHello } from "./fleet-events.ts";
+import type { FleetHistory } from "./fleet-history.ts";
 import { summarizeJob, summarizeWorker } from "./summaries.ts";
-import { THROUGHPUT, Throughput } from "./throughput.ts";
+import { THROUGHPUT } from "./throughput.ts";
 import { type Sink, Watcher } from "./watcher.ts";
 
-/** Where the feed looks when somebody watches. */
-export interface FleetSource {
-  workers(): WorkerView[];
-  worker(id: string): WorkerView | null;
-  jobCounts(): JobCounts;
-  /** Newest first. */
-  latestJobs(limit: number): Promise<JobRecord[]>;
+export interface FleetFeedOptions {
+  /** Of the coordinator. */
+  version: string;
+  history: FleetHistory;
+  registry: Pick<WorkerRegistry, "list" | "get">;
+  jobs: Pick<Jobs, "counts" | "list">;
 }
 
 const TICK_MS = 1_000;
 /** Ticks without a word until a comment shows that the stream lives. */
 const HEARTBEAT_TICKS = 15;
 const JOBS_KEPT = 200;
-const LOST_KEPT = 50;
 
 /**
  * What goes on in the fleet, for whoever watches: the whole of it first, then what changed, at most once a second. Changes are
  * only noted as they come; they are summed up once for all who watch, and not at all while nobody does.
  */
 export class FleetFeed {
-  readonly #source: FleetSource;
-  readonly #version: string;
-  readonly #throughput = new Throughput();
+  readonly #options: FleetFeedOptions;
   readonly #watchers = new Set<Watcher>();
-  /** As they were last told; empty while nobody watches. */
+  /** As JSON, as they were last told; empty while nobody watches. */
   readonly #workers = new Map<string, string>();
   readonly #jobs = new Map<string, string>();
-  readonly #dirty = new Set<string>();
-  #lost: LostWorker[] = [];
-  #frame = "";
+  readonly #changed = new Set<string>();
+  #numbers = "";
   #quiet = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `version`: of the coordinator. */
-  constructor(source: FleetSource, version: string) {
-    this.#source = source;
-    this.#version = version;
+  constructor(options: FleetFeedOptions) {
+    this.#options = options;
   }
 
-  get watching(): number {
+  get watchers(): number {
     return this.#watchers.size;
-  }
-
-  /** Something of this worker is new, or it is gone. */
-  workerChanged(id: string): void {
-    if (this.#timer) this.#dirty.add(id);
-  }
-
-  /** A worker was forgotten that had not said goodbye. */
-  workerLost(id: string, type: string): void {
-    const lost = { id, type, at: Date.now() };
-    this.#lost = [...this.#lost.slice(1 - LOST_KEPT), lost];
-    for (const watcher of this.#watchers) watcher.lost.push(lost);
-  }
-
-  jobChanged(job: JobRecord): void {
-    if (isFinal(job.state)) this.#throughput.ended(job.state);
-    if (this.#timer) this.#noteJob(job);
   }
 
   /** Sends what there is, then what changes, until the sink ends. */
@@ -74,35 +51,43 @@ export class FleetFeed {
     this.#watchers.add(watcher);
     sink.onEnd(() => this.#leave(watcher));
     await this.#fillJobs();
+    if (!this.#watchers.has(watcher)) return;
+    const { version, history } = this.#options;
     const hello: FleetHello = {
-      ...{ version: this.#version, now: Date.now(), workers: this.#workers.size },
-      ...{ stepMs: THROUGHPUT.stepMs, lost: this.#lost },
+      ...{ version, now: Date.now(), workers: this.#workers.size },
+      ...{ stepMs: THROUGHPUT.stepMs, lost: [...history.lost] },
     };
     watcher.begin(JSON.stringify(hello), { workers: this.#workers.keys(), jobs: this.#jobs.keys() });
-    watcher.send(this.#numbers());
-  }
-
-  /** Ends all streams. */
-  close(): void {
-    for (const watcher of this.#watchers) watcher.end();
+    watcher.send(this.#countNumbers());
   }
 
   #begin(): void {
-    for (const view of this.#source.workers()) this.#workers.set(view.id, JSON.stringify(summarizeWorker(view)));
+    const { history, registry } = this.#options;
+    for (const view of registry.list()) this.#workers.set(view.id, JSON.stringify(summarizeWorker(view)));
+    history.listener = {
+      worker: (id) => this.#changed.add(id),
+      lost: (worker) => {
+        for (const watcher of this.#watchers) watcher.lost.push(worker);
+      },
+      job: (job) => this.#noteJob(job),
+    };
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
   #leave(watcher: Watcher): void {
     this.#watchers.delete(watcher);
-    if (this.#watchers.size > 0) return;
-    if (this.#timer) clearInterval(this.#timer);
+    if (this.#watchers.size > 0 || !this.#timer) return;
+    clearInterval(this.#timer);
     this.#timer = null;
-    for (const kept of [this.#workers, this.#jobs, this.#dirty]) kept.clear();
+    this.#options.history.listener = null;
+    for (const kept of [this.#workers, this.#jobs, this.#changed]) kept.clear();
   }
 
   async #fillJobs(): Promise<void> {
     if (this.#jobs.size >= JOBS_KEPT) return;
-    const stored = await this.#source.latestJobs(JOBS_KEPT).catch(() => []);
+    // A store that cannot answer now says so to those who ask for jobs.
+    const stored = await this.#options.jobs.list({ limit: JOBS_KEPT }).catch(() => []);
+    if (!this.#timer) return;
     const newer = new Map(this.#jobs);
     this.#jobs.clear();
     for (const job of stored.toReversed()) this.#jobs.set(job.id, JSON.stringify(summarizeJob(job)));
@@ -123,29 +108,29 @@ export class FleetFeed {
   }
 
   #tick(): void {
-    for (const id of this.#dirty) {
-      const view = this.#source.worker(id);
+    for (const id of this.#changed) {
+      const view = this.#options.registry.get(id);
       const text = view ? JSON.stringify(summarizeWorker(view)) : undefined;
       if (text === this.#workers.get(id)) continue;
       if (text === undefined) this.#workers.delete(id);
       else this.#workers.set(id, text);
       for (const watcher of this.#watchers) watcher.workers.add(id);
     }
-    this.#dirty.clear();
-    const before = this.#frame;
-    const numbers = this.#numbers();
-    let sent = false;
-    for (const watcher of this.#watchers) if (watcher.send(numbers === before ? "" : numbers)) sent = true;
-    this.#quiet = sent ? 0 : this.#quiet + 1;
+    this.#changed.clear();
+    const before = this.#numbers;
+    const numbers = this.#countNumbers();
+    let said = false;
+    for (const watcher of this.#watchers) said = watcher.send(numbers === before ? "" : numbers) || said;
+    this.#quiet = said ? 0 : this.#quiet + 1;
     if (this.#quiet < HEARTBEAT_TICKS) return;
     this.#quiet = 0;
     for (const watcher of this.#watchers) watcher.heartbeat();
   }
 
-  /** As parts of a JSON object. */
-  #numbers(): string {
-    const throughput = this.#throughput.points();
-    this.#frame = JSON.stringify({ counts: this.#source.jobCounts(), throughput }).slice(1, -1);
-    return this.#frame;
+  /** As members of a JSON object. */
+  #countNumbers(): string {
+    const { history, jobs } = this.#options;
+    this.#numbers = JSON.stringify({ counts: jobs.counts(), throughput: history.throughput.points() }).slice(1, -1);
+    return this.#numbers;
   }
 }

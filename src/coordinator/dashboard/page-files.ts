@@ -45,7 +45,9 @@ export class PageFiles {
     this.#files ??= read();
     const file = this.#files.get(path);
     if (!file) return false;
-    const isKnown = request.headers["if-none-match"]?.split(/\s*,\s*/).some((tag) => tag.replace(/^W\//, "") === file.etag);
+    const isKnown = request.headers["if-none-match"]
+      ?.split(/\s*,\s*/)
+      .some((tag) => tag.replace(/^W\//, "") === file.etag);
     const headers = { ...HEADERS, etag: file.etag };
     if (isKnown) response.writeHead(304, headers).end();
     else {

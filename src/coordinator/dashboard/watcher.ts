@@ -8,7 +8,6 @@ export interface Sink {
   /** There is room again. */
   onRoom(then: () => void): void;
   onEnd(then: () => void): void;
-  end(): void;
 }
 
 /** Workers in one event, so that neither end is busy for long with one. */
@@ -65,10 +64,6 @@ export class Watcher {
 
   heartbeat(): void {
     if (!this.#sink.isFull()) this.#sink.write(":\n\n");
-  }
-
-  end(): void {
-    this.#sink.end();
   }
 
   #hasNews(): boolean {

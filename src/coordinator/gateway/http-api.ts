@@ -1,5 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { CoordinatorPayload } from "../../protocol.ts";
+import { fleetJobsQuery, listFleetJobs, watchFleet } from "../dashboard/fleet-api.ts";
+import type { FleetFeed } from "../dashboard/fleet-feed.ts";
+import type { PageFiles } from "../dashboard/page-files.ts";
 import type { Jobs } from "../jobs/jobs.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import { type Answer, notFound, only } from "./answer.ts";
@@ -17,6 +20,8 @@ const COMMANDS = new Map<string, CoordinatorPayload>([
 export interface ApiContext {
   registry: WorkerRegistry;
   jobs: Jobs;
+  feed: FleetFeed;
+  page: PageFiles;
   clientToken: string | null;
   maxBody: number;
 }
@@ -24,9 +29,12 @@ export interface ApiContext {
 /** The coordinator's side for operators and programs: workers and what to tell them, jobs and what became of them. */
 export function handleRequest(request: IncomingMessage, response: ServerResponse, context: ApiContext): void {
   Promise.resolve()
-    .then(() => answer(request, context))
+    .then(() => answer(request, { response, ...context }))
     .then(
-      ({ status, body, headers }) => {
+      (given) => {
+        // It has answered by itself.
+        if (given === null) return;
+        const { status, body, headers } = given;
         // What of the request nobody has read.
         request.resume();
         response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
@@ -37,12 +45,19 @@ export function handleRequest(request: IncomingMessage, response: ServerResponse
     );
 }
 
-function answer(request: IncomingMessage, context: ApiContext): Answer | Promise<Answer> {
-  const path = (request.url ?? "/").split("?")[0]!;
+type Request = ApiContext & { response: ServerResponse };
+
+function answer(request: IncomingMessage, context: Request): Answer | null | Promise<Answer | null> {
+  const url = new URL(request.url ?? "/", "http://coordinator");
+  const path = url.pathname;
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  if (isRead && context.page.has(path) && context.page.answer(request, context.response, path)) return null;
   if (path === "/livez") return only("GET", request, () => ({ status: 200, body: { status: "ok" } }));
   if (!isAuthorized(request, context.clientToken)) {
     return { status: 401, body: UNAUTHORIZED, headers: { "www-authenticate": "Bearer" } };
   }
+  if (path === "/v1/fleet/events") return watch(request, context);
+  if (path === "/v1/fleet/jobs") return only("GET", request, () => fleetJobs(url, context));
   const match = /^\/v1\/(workers|jobs)(?:\/([^/]+)(?:\/([^/]+))?)?$/.exec(path);
   if (!match) return notFound(`There is no ${path}.`);
   const [, what, segment, command] = match;
@@ -50,6 +65,18 @@ function answer(request: IncomingMessage, context: ApiContext): Answer | Promise
   if (what === "jobs") return job(request, { context, id, command });
   if (id === undefined) return only("GET", request, () => list(context.registry));
   return worker(request, { registry: context.registry, id, command });
+}
+
+async function watch(request: IncomingMessage, { response, feed }: Request): Promise<Answer | null> {
+  if (request.method !== "GET") return only("GET", request, () => notFound(""));
+  await watchFleet(request, response, feed);
+  return null;
+}
+
+async function fleetJobs({ searchParams }: URL, { jobs }: ApiContext): Promise<Answer> {
+  const query = fleetJobsQuery.safeParse(Object.fromEntries(searchParams));
+  if (!query.success) return { status: 400, body: apiError("invalid_request", query.error.issues[0]?.message ?? "") };
+  return { status: 200, body: await listFleetJobs(query.data, jobs) };
 }
 
 function job(

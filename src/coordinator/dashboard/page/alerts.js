@@ -21,7 +21,11 @@ export function alertsPanel({ fleet, onOpen, announce }) {
       const item = h("li", { class: level }, mark(level), text);
       /** @type {string | null} */
       let workerId = null;
-      const open = h("button", { type: "button", class: "link", onclick: () => workerId !== null && onOpen(workerId) }, "Show");
+      const open = h(
+        "button",
+        { type: "button", class: "link", onclick: () => workerId !== null && onOpen(workerId) },
+        "Show",
+      );
       return {
         element: item,
         update(alert) {
@@ -39,7 +43,12 @@ export function alertsPanel({ fleet, onOpen, announce }) {
       const alerts = alertsOf(fleet);
       const rest = alerts.length - SHOWN;
       /** @type {Alert} */
-      const more = { key: "more", level: "warn", text: `and ${rest} more; the workers below can be ordered by trouble`, workerId: null };
+      const more = {
+        key: "more",
+        level: "warn",
+        text: `and ${rest} more; the workers below can be ordered by trouble`,
+        workerId: null,
+      };
       renderItems(rest > 1 ? [...alerts.slice(0, SHOWN), more] : alerts);
       byId("alerts").hidden = alerts.length === 0;
       if (!fleet.isComplete) return;

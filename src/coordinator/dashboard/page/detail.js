@@ -1,5 +1,5 @@
 import { byId, h, setAttribute, setText } from "./dom.js";
-import { statusOf, STATUS_NAMES } from "./fleet.js";
+import { STATUS_NAMES, statusOf } from "./fleet.js";
 import { clock, memory, memoryOf, progress, roughly, round, size } from "./format.js";
 import { JOB_STATE_NAMES, jobTime } from "./jobs.js";
 import { bar, shareOf, stateLabel } from "./parts.js";
@@ -16,7 +16,11 @@ const COMMANDS = [
   { command: "pause", name: "Pause", text: "It takes no new jobs until it is resumed. Those it has go on." },
   { command: "resume", name: "Resume", text: "It takes jobs again." },
   { command: "sync", name: "Fetch models", text: "It looks for what is missing of its models and fetches it." },
-  { command: "drain", name: "Drain", text: "It ends the jobs it has, takes no new ones, and stops. Only a restart of it brings it back." },
+  {
+    command: "drain",
+    name: "Drain",
+    text: "It ends the jobs it has, takes no new ones, and stops. Only a restart of it brings it back.",
+  },
 ];
 
 /** @param {{ fleet: Fleet }} options */
@@ -56,7 +60,10 @@ export function detailSheet({ fleet }) {
     isAsking = true;
     try {
       const path = encodeURIComponent(id);
-      const [worker, jobs] = await Promise.all([callJson(`/v1/workers/${path}`), callJson(`/v1/fleet/jobs?worker=${path}`)]);
+      const [worker, jobs] = await Promise.all([
+        callJson(`/v1/workers/${path}`),
+        callJson(`/v1/fleet/jobs?worker=${path}`),
+      ]);
       if (shown?.kind === "worker" && shown.id === id) showWorker(worker, jobs.data);
     } catch (error) {
       if (shown?.kind === "worker" && shown.id === id) showGone(error);
@@ -79,7 +86,10 @@ export function detailSheet({ fleet }) {
    */
   const showWorker = (worker, jobs) => {
     const status = statusOf(worker);
-    byId("detail-sub").replaceChildren(stateLabel(status, STATUS_NAMES[status]), h("span", {}, `${worker.workerType} · muster ${worker.agent}`));
+    byId("detail-sub").replaceChildren(
+      stateLabel(status, STATUS_NAMES[status]),
+      h("span", {}, `${worker.workerType} · muster ${worker.agent}`),
+    );
     for (const button of byId("detail-actions").children) setAttribute(button, "disabled", !worker.connected);
     body.replaceChildren(...workerParts(worker, jobs, { now: fleet.now(), onJob: openJob }));
   };
@@ -115,7 +125,10 @@ export function detailSheet({ fleet }) {
       facts([
         ["Id", job.id],
         ["Key", job.client],
-        ["Worker", isThere ? h("button", { type: "button", class: "link", onclick: () => openWorker(worker) }, worker) : worker],
+        [
+          "Worker",
+          isThere ? h("button", { type: "button", class: "link", onclick: () => openWorker(worker) }, worker) : worker,
+        ],
         ["Attempt", job.attempt],
         ["Came", clock(job.createdAt)],
         ["Ended", job.finishedAt === null ? null : clock(job.finishedAt)],
@@ -209,7 +222,10 @@ function workerParts(worker, jobs, { now, onJob }) {
   const free = vitals ? Object.values(vitals.slotsFree).reduce((all, n) => all + n, 0) : 0;
   return [
     part("Jobs in flight", jobs.length === 0 ? h("p", { class: "quiet" }, "None.") : jobTable(jobs, { now, onJob })),
-    part("GPUs", hardware.gpus.length === 0 ? h("p", { class: "quiet" }, "None; it works on the CPU.") : gpuTable(worker)),
+    part(
+      "GPUs",
+      hardware.gpus.length === 0 ? h("p", { class: "quiet" }, "None; it works on the CPU.") : gpuTable(worker),
+    ),
     part("Models", models.length === 0 ? h("p", { class: "quiet" }, "None yet.") : modelTable(models)),
     part("Engines", engines.length === 0 ? h("p", { class: "quiet" }, "None was found.") : engineTable(engines)),
     part(
@@ -224,9 +240,19 @@ function workerParts(worker, jobs, { now, onJob }) {
     part(
       "Session",
       facts([
-        ["Slots", Object.entries(worker.slots).map(([kind, n]) => `${kind} ${n}`).join(", ")],
+        [
+          "Slots",
+          Object.entries(worker.slots)
+            .map(([kind, n]) => `${kind} ${n}`)
+            .join(", "),
+        ],
         ["Slots free", vitals ? free : null],
-        ["Last beat", worker.lastBeatAt === null ? "none yet" : `${roughly(now - Date.parse(worker.lastBeatAt))} ago, ${worker.beats} in all`],
+        [
+          "Last beat",
+          worker.lastBeatAt === null
+            ? "none yet"
+            : `${roughly(now - Date.parse(worker.lastBeatAt))} ago, ${worker.beats} in all`,
+        ],
         ["Event loop delay", vitals ? `${round(vitals.loopLagMs)} ms` : null],
         ["Here since", clock(Date.parse(worker.registeredAt))],
         ["Process", worker.bootId],
@@ -245,7 +271,11 @@ function part(title, ...children) {
 
 /** @param {[string, Node | string | number | null][]} rows Those that are null are left out. */
 function facts(rows) {
-  return h("dl", { class: "facts" }, ...rows.filter(([, value]) => value !== null).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return h(
+    "dl",
+    { class: "facts" },
+    ...rows.filter(([, value]) => value !== null).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
 }
 
 /** @param {WorkerView} worker */
@@ -253,7 +283,12 @@ function gpuTable({ hardware, vitals }) {
   const rows = hardware.gpus.map(({ index, name, uuid, memoryTotalMiB, mig }) => {
     const usage = vitals?.gpus.find((gpu) => gpu.uuid === uuid);
     const usedMiB = usage?.memoryUsedMiB ?? null;
-    const text = usedMiB !== null && memoryTotalMiB !== null ? memoryOf(usedMiB, memoryTotalMiB) : memoryTotalMiB !== null ? memory(memoryTotalMiB) : "";
+    const text =
+      usedMiB !== null && memoryTotalMiB !== null
+        ? memoryOf(usedMiB, memoryTotalMiB)
+        : memoryTotalMiB !== null
+          ? memory(memoryTotalMiB)
+          : "";
     return h(
       "tr",
       {},
@@ -271,12 +306,25 @@ function modelTable(models) {
   const rows = models.map((model) => {
     const { state, bytesDone, bytesTotal, errorCode, required, location, variant } = model;
     const isFetching = state === "fetching";
-    const progressText = isFetching ? `${progress(model)} (${size(bytesDone)} of ${size(bytesTotal)})` : (errorCode ?? (bytesTotal > 0 ? size(bytesTotal) : ""));
+    const progressText = isFetching
+      ? `${progress(model)} (${size(bytesDone)} of ${size(bytesTotal)})`
+      : (errorCode ?? (bytesTotal > 0 ? size(bytesTotal) : ""));
     return h(
       "tr",
       {},
-      h("th", { scope: "row" }, model.model, h("span", { class: "quiet" }, `${location} · ${variant}${required ? "" : " · optional"}`)),
-      h("td", {}, stateLabel(state, state), isFetching && bar(bytesTotal > 0 ? bytesDone / bytesTotal : null, "fetch"), h("span", { class: errorCode === null ? "quiet" : "error" }, progressText)),
+      h(
+        "th",
+        { scope: "row" },
+        model.model,
+        h("span", { class: "quiet" }, `${location} · ${variant}${required ? "" : " · optional"}`),
+      ),
+      h(
+        "td",
+        {},
+        stateLabel(state, state),
+        isFetching && bar(bytesTotal > 0 ? bytesDone / bytesTotal : null, "fetch"),
+        h("span", { class: errorCode === null ? "quiet" : "error" }, progressText),
+      ),
     );
   });
   return table(["Model", "State"], rows);

@@ -21,9 +21,9 @@ export function startFeed({ onEvent, onConnection }) {
   let tries = 0;
   let stopped = false;
   let isAsleep = false;
-  /** @type {number | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  /** @type {number | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let hiddenTimer;
 
   const connect = async () => {

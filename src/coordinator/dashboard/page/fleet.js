@@ -1,12 +1,22 @@
 /**
  * What the page knows of the fleet, and what follows from it.
- * @import { FleetChange, FleetHello, JobCounts, LostWorker } from "../fleet-events.ts"
+ * @import { JobCounts } from "../../jobs/jobs.ts"
+ * @import { FleetChange, FleetHello, LostWorker } from "../fleet-events.ts"
  * @import { JobSummary, ModelSummary, WorkerSummary } from "../summaries.ts"
  * @import { ThroughputPoint } from "../throughput.ts"
  */
 
 /** Of a worker, as a person would say it; worst last. */
-export const STATUSES = /** @type {const} */ (["ready", "syncing", "starting", "paused", "unready", "stopped", "draining", "lost"]);
+export const STATUSES = /** @type {const} */ ([
+  "ready",
+  "syncing",
+  "starting",
+  "paused",
+  "unready",
+  "stopped",
+  "draining",
+  "lost",
+]);
 /** @typedef {(typeof STATUSES)[number]} Status */
 
 /** @type {Record<Status, string>} */
@@ -88,7 +98,18 @@ export class Fleet {
  * @param {Iterable<WorkerSummary>} workers
  */
 export function totalsOf(workers) {
-  const totals = { workers: 0, ready: 0, unready: 0, draining: 0, lost: 0, gpus: 0, usedMiB: 0, totalMiB: 0, slots: 0, busy: 0 };
+  const totals = {
+    workers: 0,
+    ready: 0,
+    unready: 0,
+    draining: 0,
+    lost: 0,
+    gpus: 0,
+    usedMiB: 0,
+    totalMiB: 0,
+    slots: 0,
+    busy: 0,
+  };
   for (const worker of workers) {
     const status = statusOf(worker);
     totals.workers += 1;
@@ -134,7 +155,11 @@ export function modelsOf(workers) {
     for (const { model, state, bytesDone, bytesTotal, rate } of worker.models) {
       let entry = models.get(model);
       if (!entry) {
-        entry = { model, states: new Map(), fetching: { workers: 0, bytesDone: 0, bytesTotal: 0, rate: 0, leftMs: null } };
+        entry = {
+          model,
+          states: new Map(),
+          fetching: { workers: 0, bytesDone: 0, bytesTotal: 0, rate: 0, leftMs: null },
+        };
         models.set(model, entry);
       }
       entry.states.set(state, (entry.states.get(state) ?? 0) + 1);
@@ -145,7 +170,8 @@ export function modelsOf(workers) {
       fetching.bytesTotal += bytesTotal;
       fetching.rate += rate;
       // The slowest one counts: until it is there the model is not everywhere.
-      if (rate > 0) fetching.leftMs = Math.max(fetching.leftMs ?? 0, (1000 * Math.max(0, bytesTotal - bytesDone)) / rate);
+      if (rate > 0)
+        fetching.leftMs = Math.max(fetching.leftMs ?? 0, (1000 * Math.max(0, bytesTotal - bytesDone)) / rate);
     }
   }
   return [...models.values()].sort((a, b) => a.model.localeCompare(b.model));
@@ -197,7 +223,12 @@ export function alertsOf(fleet) {
   const newest = new Map(fleet.lost.map((lost) => [lost.id, lost]));
   for (const { id, type, at } of newest.values()) {
     if (at < since || fleet.workers.has(id)) continue;
-    alerts.push({ key: `lost ${id}`, level: "bad", text: `${id} (${type}) was lost at ${new Date(at).toLocaleTimeString()}`, workerId: null });
+    alerts.push({
+      key: `lost ${id}`,
+      level: "bad",
+      text: `${id} (${type}) was lost at ${new Date(at).toLocaleTimeString()}`,
+      workerId: null,
+    });
   }
   if (away.length > 0) {
     const text = `${names(away.map(({ id }) => id))} ${away.length === 1 ? "is" : "are"} not connected`;

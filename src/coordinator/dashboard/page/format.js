@@ -23,7 +23,9 @@ export function memory(mib) {
  * @param {number} total MiB
  */
 export function memoryOf(used, total) {
-  return total >= 1024 * 1024 ? `${round(used / 1048576)} / ${memory(total)}` : `${round(used / 1024)} / ${memory(total)}`;
+  return total >= 1024 * 1024
+    ? `${round(used / 1048576)} / ${memory(total)}`
+    : `${round(used / 1024)} / ${memory(total)}`;
 }
 
 /** @param {number} ms */

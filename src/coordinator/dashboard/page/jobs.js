@@ -10,7 +10,13 @@ import { callJson } from "./session.js";
  */
 
 /** @type {Record<JobSummary["state"], string>} */
-export const JOB_STATE_NAMES = { queued: "Queued", assigned: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
+export const JOB_STATE_NAMES = {
+  queued: "Queued",
+  assigned: "Running",
+  done: "Done",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};
 
 /** Rows before somebody asks for older ones, and more with each time they do. */
 const PAGE = 25;
@@ -51,7 +57,11 @@ export function jobsPanel({ fleet, onOpen, onError }) {
     const after = shown.at(-1)?.id;
     setAttribute(older, "aria-disabled", "true");
     try {
-      const query = new URLSearchParams({ limit: String(PAGE), ...(state && { state }), ...(after !== undefined && { after }) });
+      const query = new URLSearchParams({
+        limit: String(PAGE),
+        ...(state && { state }),
+        ...(after !== undefined && { after }),
+      });
       const { data } = await callJson(`/v1/fleet/jobs?${query}`);
       if (state !== filter.value) return;
       isEnd = data.length < PAGE;
@@ -104,7 +114,10 @@ function jobRow(first, { onOpen, now }) {
       job = next;
       state.replaceChildren(stateLabel(next.state, JOB_STATE_NAMES[next.state]));
       const again = next.attempt > 1 ? ` · attempt ${next.attempt}` : "";
-      setText(where, `${next.kind}${next.workerId === null ? "" : ` · ${next.workerId}`}${again}${next.errorCode === null ? "" : ` · ${next.errorCode}`}`);
+      setText(
+        where,
+        `${next.kind}${next.workerId === null ? "" : ` · ${next.workerId}`}${again}${next.errorCode === null ? "" : ` · ${next.errorCode}`}`,
+      );
       setAttribute(name, "aria-label", `${next.model}, ${next.kind}, job ${next.id}`);
       showTime();
     },

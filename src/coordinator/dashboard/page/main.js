@@ -71,15 +71,18 @@ function showConnection(connection) {
   const text = byId("connection-text");
   const before = pill.dataset.state;
   pill.dataset.state = connection.state;
-  byId("fleet").classList.toggle("is-stale", connection.state === "waiting" || (connection.state === "connecting" && before === "waiting"));
+  byId("fleet").classList.toggle(
+    "is-stale",
+    connection.state === "waiting" || (connection.state === "connecting" && before === "waiting"),
+  );
   if (connection.state === "live") {
     setText(text, "Live");
     if (before === "waiting" || before === "connecting") announce("Live");
   } else if (connection.state === "waiting") {
     setText(text, `No connection, trying again in ${duration(Math.ceil(connection.retryMs / 1000) * 1000)}`);
     if (before === "live") announce("The connection to the coordinator is lost; it is tried again.");
-  } else if (connection.state === "connecting") setText(text, "Connecting");
-  else askForKey(connection.message);
+  } else if (connection.state === "refused") askForKey(connection.message);
+  else setText(text, "Connecting");
 }
 
 /** @param {string} [message] */
@@ -122,8 +125,12 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
     byId("workers").focus();
   } catch (error) {
     const isRefusal = error instanceof ApiError && error.isRefusal;
-    const why = error instanceof ApiError && error.status === 403 ? "This key is not an admin's." : "This key is wrong.";
-    setText(byId("key-error"), isRefusal ? why : `The coordinator could not be asked: ${error instanceof Error ? error.message : error}`);
+    const why =
+      error instanceof ApiError && error.status === 403 ? "This key is not an admin's." : "This key is wrong.";
+    setText(
+      byId("key-error"),
+      isRefusal ? why : `The coordinator could not be asked: ${error instanceof Error ? error.message : error}`,
+    );
     input.setAttribute("aria-invalid", "true");
     input.select();
   }

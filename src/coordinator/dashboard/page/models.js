@@ -39,7 +39,9 @@ export function modelsPanel({ fleet }) {
 
 /** @param {FleetModel} model */
 function statesOf({ states, fetching }) {
-  const labels = STATES.filter((state) => states.has(state)).map((state) => stateLabel(state, `${count(states.get(state) ?? 0)} ${state}`));
+  const labels = STATES.filter((state) => states.has(state)).map((state) =>
+    stateLabel(state, `${count(states.get(state) ?? 0)} ${state}`),
+  );
   const parts = /** @type {Node[]} */ ([h("span", { class: "labels" }, ...labels)]);
   if (fetching.workers > 0) {
     const share = fetching.bytesTotal > 0 ? fetching.bytesDone / fetching.bytesTotal : null;

@@ -49,7 +49,9 @@ const LOOKS = {
  */
 export function mark(state) {
   const look = LOOKS[state] ?? { mark: /** @type {const} */ ("ring"), tone: "off" };
-  const shapes = MARKS[look.mark].map(([tag, attributes]) => svg(/** @type {string} */ (tag), /** @type {{}} */ (attributes)));
+  const shapes = MARKS[look.mark].map(([tag, attributes]) =>
+    svg(/** @type {string} */ (tag), /** @type {{}} */ (attributes)),
+  );
   return svg("svg", { viewBox: "0 0 16 16", class: `mark ${look.tone}`, "aria-hidden": "true" }, ...shapes);
 }
 
@@ -80,9 +82,9 @@ export function bar(share, kind = "") {
  * @param {string} text
  */
 export function gpuBars(gpus, text) {
-  const bars = gpus.slice(0, 16).map((gpu) =>
-    gpu.lost ? h("span", { class: "track lost" }) : bar(shareOf(gpu), "gpu"),
-  );
+  const bars = gpus
+    .slice(0, 16)
+    .map((gpu) => (gpu.lost ? h("span", { class: "track lost" }) : bar(shareOf(gpu), "gpu")));
   const label = `${gpus.length} GPU${gpus.length === 1 ? "" : "s"}, ${text}`;
   return h("span", { class: "bars", role: "img", "aria-label": label }, ...bars);
 }

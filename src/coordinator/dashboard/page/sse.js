@@ -4,7 +4,9 @@
  * @returns {AsyncGenerator<{ event: string, data: string } | null>} null: the stream lives and has nothing to say
  */
 export async function* events(body) {
-  const reader = body.pipeThrough(/** @type {TransformStream<Uint8Array, string>} */ (new TextDecoderStream())).getReader();
+  const reader = body
+    .pipeThrough(/** @type {TransformStream<Uint8Array, string>} */ (new TextDecoderStream()))
+    .getReader();
   let rest = "";
   try {
     for (;;) {

@@ -36,7 +36,12 @@ export function renderTotals(fleet) {
   const minute = lastMinute(fleet);
   fill("tile-jobs", [
     h("h2", {}, "Jobs"),
-    h("p", { class: "big" }, count(fleet.counts.assigned), h("small", {}, ` running, ${count(fleet.counts.queued)} queued`)),
+    h(
+      "p",
+      { class: "big" },
+      count(fleet.counts.assigned),
+      h("small", {}, ` running, ${count(fleet.counts.queued)} queued`),
+    ),
     bar(totals.slots > 0 ? totals.busy / totals.slots : null),
     h(
       "p",
@@ -69,7 +74,7 @@ function renderThroughput({ throughput, stepMs }) {
   const failed = sum(points, 1);
   const minutes = Math.round((points.length * stepMs) / 60_000);
   const label = `Jobs done per second over the last ${minutes} minutes: now ${rate(current)}, at most ${rate(perSecond(most))}; ${plural(failed, "job")} failed.`;
-  /** @param {number} place */
+  /** @param {0 | 1} place */
   const line = (place) =>
     points
       .map((point, index) => {
@@ -80,7 +85,13 @@ function renderThroughput({ throughput, stepMs }) {
   const done = line(0);
   const chart = svg(
     "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "spark", role: "img", "aria-label": label },
+    {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      preserveAspectRatio: "none",
+      class: "spark",
+      role: "img",
+      "aria-label": label,
+    },
     svg("polygon", { points: `0,${HEIGHT} ${done} ${WIDTH},${HEIGHT}`, class: "area" }),
     svg("polyline", { points: done, class: "line" }),
     failed > 0 && svg("polyline", { points: line(1), class: "line failed" }),
@@ -89,7 +100,13 @@ function renderThroughput({ throughput, stepMs }) {
     h("h2", {}, "Throughput"),
     h("p", { class: "big" }, rate(current), h("small", {}, " jobs/s")),
     chart,
-    h("p", { class: "quiet ends" }, h("span", {}, `${minutes} min ago`), h("span", {}, `most ${rate(perSecond(most))}/s`), h("span", {}, "now")),
+    h(
+      "p",
+      { class: "quiet ends" },
+      h("span", {}, `${minutes} min ago`),
+      h("span", {}, `most ${rate(perSecond(most))}/s`),
+      h("span", {}, "now"),
+    ),
   ]);
 }
 

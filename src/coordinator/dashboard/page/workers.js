@@ -5,7 +5,7 @@ import { bar, gpuBars, shareOf, stateLabel } from "./parts.js";
 
 /**
  * The table of workers: searched, filtered, grouped by type, a page at a time.
- * @import { Fleet, Status } from "./fleet.js"
+ * @import { Fleet } from "./fleet.js"
  * @import { WorkerSummary } from "../summaries.ts"
  */
 
@@ -23,6 +23,9 @@ export function workersPanel({ fleet, onOpen }) {
   const statusFilter = /** @type {HTMLSelectElement} */ (byId("status-filter"));
   const order = /** @type {HTMLSelectElement} */ (byId("order"));
   const rows = byId("worker-rows");
+  // Narrow screens lay the rows out anew, and some browsers then take them for no table.
+  byId("worker-table").setAttribute("role", "table");
+  rows.setAttribute("role", "rowgroup");
   /** Types whose workers are folded away. @type {Set<string>} */
   const folded = new Set();
   let page = 0;
@@ -34,7 +37,8 @@ export function workersPanel({ fleet, onOpen }) {
   );
 
   const renderGroups = keyedList(rows, {
-    key: (/** @type {GroupRow | WorkerRow} */ row) => (row.kind === "group" ? `group ${row.type}` : `worker ${row.worker.id}`),
+    key: (/** @type {GroupRow | WorkerRow} */ row) =>
+      row.kind === "group" ? `group ${row.type}` : `worker ${row.worker.id}`,
     create: (row) =>
       row.kind === "group"
         ? groupRow(row, (type) => {
@@ -63,9 +67,15 @@ export function workersPanel({ fleet, onOpen }) {
     const shown = all.slice(page * PAGE, (page + 1) * PAGE);
     const first = shown[0];
     // A page that begins within a type still says which.
-    const group = first?.kind === "worker" ? all.find((row) => row.kind === "group" && row.type === first.worker.type) : null;
+    const group =
+      first?.kind === "worker" ? all.find((row) => row.kind === "group" && row.type === first.worker.type) : null;
     renderGroups(group ? [group, ...shown] : shown);
-    setText(byId("workers-count"), found.length === fleet.workers.size ? count(found.length) : `${count(found.length)} of ${count(fleet.workers.size)}`);
+    setText(
+      byId("workers-count"),
+      found.length === fleet.workers.size
+        ? count(found.length)
+        : `${count(found.length)} of ${count(fleet.workers.size)}`,
+    );
     byId("pager").hidden = pages < 2;
     setText(byId("page-text"), `Page ${page + 1} of ${pages}`);
     setAttribute(byId("page-before"), "disabled", page === 0);
@@ -131,7 +141,13 @@ function matching(fleet, query, filter) {
     const status = statusOf(worker);
     if (filter === "trouble" ? !isTrouble(worker) : filter !== "" && status !== filter) return false;
     if (words.length === 0) return true;
-    const text = [worker.id, worker.type, STATUS_NAMES[status], ...worker.gpus.map(({ name }) => name), ...worker.models.map(({ model }) => model)]
+    const text = [
+      worker.id,
+      worker.type,
+      STATUS_NAMES[status],
+      ...worker.gpus.map(({ name }) => name),
+      ...worker.models.map(({ model }) => model),
+    ]
       .join("\n")
       .toLowerCase();
     return words.every((word) => text.includes(word));
@@ -140,7 +156,11 @@ function matching(fleet, query, filter) {
 
 /** @param {WorkerSummary} worker */
 function isTrouble(worker) {
-  return statusOf(worker) !== "ready" || worker.gpus.some(({ lost }) => lost) || worker.models.some(({ state }) => state === "failed");
+  return (
+    statusOf(worker) !== "ready" ||
+    worker.gpus.some(({ lost }) => lost) ||
+    worker.models.some(({ state }) => state === "failed")
+  );
 }
 
 const byName = new Intl.Collator("en", { numeric: true }).compare;
@@ -166,7 +186,11 @@ function sorted(workers, order) {
  */
 function groupRow({ type }, onFold) {
   const numbers = h("span", { class: "quiet" });
-  const fold = h("button", { type: "button", class: "fold", "aria-expanded": "true", onclick: () => onFold(type) }, h("span", {}, type));
+  const fold = h(
+    "button",
+    { type: "button", class: "fold", "aria-expanded": "true", onclick: () => onFold(type) },
+    h("span", {}, type),
+  );
   const head = h("th", { colspan: 5, scope: "colgroup", role: "rowheader" }, fold, numbers);
   return {
     element: h("tr", { class: "group", role: "row" }, head),
@@ -174,7 +198,8 @@ function groupRow({ type }, onFold) {
     update(row) {
       if (row.kind !== "group") return;
       const totals = totalsOf(row.workers);
-      const gpus = totals.gpus > 0 ? ` · ${plural(totals.gpus, "GPU")}, ${memoryOf(totals.usedMiB, totals.totalMiB)}` : "";
+      const gpus =
+        totals.gpus > 0 ? ` · ${plural(totals.gpus, "GPU")}, ${memoryOf(totals.usedMiB, totals.totalMiB)}` : "";
       setText(numbers, `${count(totals.ready)} of ${count(totals.workers)} ready${gpus}`);
       setAttribute(fold, "aria-expanded", row.open ? "true" : "false");
     },
@@ -193,7 +218,12 @@ function workerRow({ worker: { id } }, onOpen) {
     slots: h("td", { role: "cell", class: "number cell-slots" }),
     models: h("td", { role: "cell", class: "cell-models" }),
   };
-  const element = h("tr", { role: "row", class: "worker" }, h("th", { scope: "row", role: "rowheader" }, open), ...Object.values(cells));
+  const element = h(
+    "tr",
+    { role: "row", class: "worker" },
+    h("th", { scope: "row", role: "rowheader" }, open),
+    ...Object.values(cells),
+  );
   element.addEventListener("click", (event) => {
     const isControl = event.target instanceof Element && event.target.closest("button");
     if (!isControl && getSelection()?.isCollapsed !== false) onOpen(id);
@@ -241,17 +271,25 @@ function modelsCell({ models, connected }) {
   const parts = [
     ready > 0 && stateLabel("ready", `${ready} ready`),
     others > 0 && stateLabel("loading", `${others} on the way`),
-    failed.length > 0 && stateLabel("failed", failed.length === 1 ? `${failed[0]?.model} failed` : `${failed.length} failed`),
+    failed.length > 0 &&
+      stateLabel("failed", failed.length === 1 ? `${failed[0]?.model} failed` : `${failed.length} failed`),
   ].filter((part) => part !== false);
   if (connected) for (const model of fetching.slice(0, 2)) parts.push(download(model));
-  if (fetching.length > 2 || (fetching.length > 0 && !connected)) parts.push(stateLabel("fetching", `${fetching.length} fetching`));
+  if (fetching.length > 2 || (fetching.length > 0 && !connected))
+    parts.push(stateLabel("fetching", `${fetching.length} fetching`));
   return parts.length > 0 ? parts : [h("span", { class: "quiet" }, "none")];
 }
 
 /** @param {{ model: string, bytesDone: number, bytesTotal: number, rate: number }} model */
 function download(model) {
   const share = model.bytesTotal > 0 ? model.bytesDone / model.bytesTotal : null;
-  return h("span", { class: "download" }, h("span", { class: "name" }, model.model), bar(share, "fetch"), h("span", { class: "quiet nowrap" }, progress(model)));
+  return h(
+    "span",
+    { class: "download" },
+    h("span", { class: "name" }, model.model),
+    bar(share, "fetch"),
+    h("span", { class: "quiet nowrap" }, progress(model)),
+  );
 }
 
 /** @param {(number | null)[]} values */
@@ -275,7 +313,13 @@ function renderEmpty(fleet, isEmpty) {
     empty.replaceChildren(
       h("p", {}, "No worker has come yet. On a machine with a GPU, or without one:"),
       h("pre", { tabindex: 0 }, h("code", {}, `COORDINATOR_URL=${url} WORKER_TYPE=gpu-worker muster start`)),
-      h("p", { class: "quiet" }, "Where the coordinator asks workers for a token, give it as COORDINATOR_TOKEN_FILE. ", h("code", {}, "muster doctor"), " says what is in the way."),
+      h(
+        "p",
+        { class: "quiet" },
+        "Where the coordinator asks workers for a token, give it as COORDINATOR_TOKEN_FILE. ",
+        h("code", {}, "muster doctor"),
+        " says what is in the way.",
+      ),
     );
   }
 }
