@@ -73,8 +73,7 @@ for (let index = 1; index <= 4; index += 1) {
 }
 await storeJobs();
 busyWorkers[1]!.send({ t: "credit", kind: "chat", n: 9 });
-for (let index = 0; index < 9; index += 1)
-  await coordinator.jobs.submit({ kind: "chat", model: NAMES[0]!, input: {} });
+for (let index = 0; index < 9; index += 1) await coordinator.jobs.submit({ kind: "chat", model: NAMES[0]!, input: {} });
 for (let index = 0; index < 3; index += 1)
   await coordinator.jobs.submit({ kind: "embedding", model: NAMES[3]!, input: {} });
 await until("jobs run", () => coordinator.jobs.counts().assigned === 9);
@@ -107,7 +106,13 @@ async function workThroughTenMinutes(): Promise<void> {
     const { jobId, attempt } = frame;
     const isWrong = next() < 0.03;
     const error = { code: "INVALID_INPUT" as const, message: "no", retryable: false };
-    worker.send({ t: "job.result", jobId, attempt, status: isWrong ? "failed" : "done", ...(isWrong ? { error } : { output: {} }) });
+    worker.send({
+      t: "job.result",
+      jobId,
+      attempt,
+      status: isWrong ? "failed" : "done",
+      ...(isWrong ? { error } : { output: {} }),
+    });
   });
   for (let step = 0; step < 120; step += 1) {
     const wave = 14 + 7 * Math.sin(step / 13) + (step > 70 ? 9 : 0);
@@ -134,7 +139,13 @@ async function storeJobs(): Promise<void> {
     const error = code && { code, message: "", retryable: false };
     await store.insert({
       ...newJob({ kind, model: name, input: null, client: oneOf(["search", "billing", "chatbot"]) }, false),
-      ...{ createdAt, finishedAt, workerId, attempt: code === "OUT_OF_MEMORY" ? 3 : 1, state: code ? "failed" : "done" },
+      ...{
+        createdAt,
+        finishedAt,
+        workerId,
+        attempt: code === "OUT_OF_MEMORY" ? 3 : 1,
+        state: code ? "failed" : "done",
+      },
       outcome: { status: code ? "failed" : "done", ...(error && { error }) },
     });
   }

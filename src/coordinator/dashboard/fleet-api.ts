@@ -1,13 +1,11 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
 import * as z from "zod";
+import type { Answer, Call } from "../gateway/answer.ts";
+import { refusal } from "../gateway/refusal.ts";
 import { JOB_STATES } from "../jobs/job-record.ts";
-import type { Jobs } from "../jobs/jobs.ts";
-import type { FleetFeed } from "./fleet-feed.ts";
 import { summarizeJob } from "./summaries.ts";
-import type { Sink } from "./watcher.ts";
 
-/** `GET /v1/fleet/events`: {@link FleetFeed} as server-sent events. */
-export function watchFleet(request: IncomingMessage, response: ServerResponse, feed: FleetFeed): Promise<void> {
+/** `GET /v1/fleet/events`: the fleet's feed as server-sent events. */
+export async function watchFleet({ request, response, gateway: { feed } }: Call): Promise<null> {
   request.resume();
   response.writeHead(200, {
     "content-type": "text/event-stream; charset=utf-8",
@@ -16,38 +14,33 @@ export function watchFleet(request: IncomingMessage, response: ServerResponse, f
     "x-accel-buffering": "no",
   });
   response.flushHeaders();
-  const sink: Sink = {
+  await feed.watch({
     write: (text) => void response.write(text),
     isFull: () => response.writableNeedDrain,
     onRoom: (then) => void response.on("drain", then),
     onEnd: (then) => void response.once("close", then),
-  };
-  return feed.watch(sink);
+  });
+  return null;
 }
 
 export const fleetJobsQuery = z.object({
   state: z.enum(JOB_STATES).optional(),
-  /** Those that came before the job of this id. */
-  after: z.string().optional(),
-  /** Those that this worker has now. */
-  worker: z.string().optional(),
+  after: z.string().optional().meta({ description: "Id of the last job of the page before" }),
+  worker: z.string().optional().meta({ description: "Only those that this worker has now; nothing else counts then" }),
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
 
 /** `GET /v1/fleet/jobs`: jobs of all, newest first, without what was asked and answered. */
-export async function listFleetJobs(
-  query: z.output<typeof fleetJobsQuery>,
-  jobs: Pick<Jobs, "list" | "atWorker" | "get">,
-) {
-  const { worker, state, after, limit } = query;
-  const found =
-    worker === undefined
-      ? await jobs.list({ state, after, limit })
-      : await Promise.all(
-          jobs
-            .atWorker(worker)
-            .slice(0, limit)
-            .map(({ jobId }) => jobs.get(jobId)),
-        );
-  return { object: "list", data: found.flatMap((job) => (job ? [summarizeJob(job)] : [])) };
+export async function listFleetJobs({ url, gateway: { jobs } }: Call): Promise<Answer> {
+  const query = fleetJobsQuery.safeParse(Object.fromEntries(url.searchParams));
+  if (!query.success) {
+    const [issue] = query.error.issues;
+    throw refusal("INVALID_INPUT", `${issue?.path.join(".")}: ${issue?.message}`, "Correct the query.");
+  }
+  const { worker, limit, ...filter } = query.data;
+  const refs = worker === undefined ? null : jobs.atWorker(worker).slice(0, limit);
+  const found = refs
+    ? await Promise.all(refs.map(({ jobId }) => jobs.get(jobId)))
+    : await jobs.list({ ...filter, limit });
+  return { status: 200, body: { object: "list", data: found.flatMap((job) => (job ? [summarizeJob(job)] : [])) } };
 }

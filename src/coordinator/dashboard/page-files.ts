@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { extname, join } from "node:path";
+import type { Answer, Call } from "../gateway/answer.ts";
+import { notFound } from "../gateway/api-error.ts";
 
 /** The dashboard's page: files as they stand beside this one, in the sources and in dist/. */
 const FOLDER = join(import.meta.dirname, "page");
@@ -32,30 +33,22 @@ interface PageFile {
   etag: string;
 }
 
-/** The page by its paths: `/`, and `/assets/NAME`. Read when first asked for. */
-export class PageFiles {
-  #files: Map<string, PageFile> | null = null;
+let files: Map<string, PageFile> | null = null;
 
-  has(path: string): boolean {
-    return path === "/" || path.startsWith("/assets/");
+/** `GET /` and `GET /assets/{name}`. Read when first asked for. */
+export function servePage({ request, response, url: { pathname } }: Call): Answer | null {
+  files ??= read();
+  const file = files.get(pathname);
+  if (!file) return notFound(`There is no ${pathname}.`);
+  const headers = { ...HEADERS, etag: file.etag };
+  const tags = (request.headers["if-none-match"] ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+  request.resume();
+  if (tags.includes(file.etag)) response.writeHead(304, headers).end();
+  else {
+    response.writeHead(200, { ...headers, "content-type": file.type, "content-length": file.bytes.length });
+    response.end(file.bytes);
   }
-
-  /** False where there is no such file. */
-  answer(request: IncomingMessage, response: ServerResponse, path: string): boolean {
-    this.#files ??= read();
-    const file = this.#files.get(path);
-    if (!file) return false;
-    const isKnown = request.headers["if-none-match"]
-      ?.split(/\s*,\s*/)
-      .some((tag) => tag.replace(/^W\//, "") === file.etag);
-    const headers = { ...HEADERS, etag: file.etag };
-    if (isKnown) response.writeHead(304, headers).end();
-    else {
-      response.writeHead(200, { ...headers, "content-type": file.type, "content-length": file.bytes.length });
-      response.end(request.method === "HEAD" ? undefined : file.bytes);
-    }
-    return true;
-  }
+  return null;
 }
 
 function read(): Map<string, PageFile> {

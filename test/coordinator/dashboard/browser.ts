@@ -25,7 +25,10 @@ export interface VisitOptions {
 }
 
 /** A tab in a profile of its own. */
-export async function visit(browser: Browser, { width = 1280, height = 800, scheme }: VisitOptions = {}): Promise<Visit> {
+export async function visit(
+  browser: Browser,
+  { width = 1280, height = 800, scheme }: VisitOptions = {},
+): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: scheme, locale: "en-GB" });
   const page = await context.newPage();
   const complaints: string[] = [];

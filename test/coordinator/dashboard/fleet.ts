@@ -22,7 +22,14 @@ export interface FleetWorkerOptions {
 
 export function model(name: string, change: Partial<ModelReport> = {}): ModelReport {
   return {
-    ...{ model: name, source: "huggingface", location: `acme/${name}`, variant: "fp16", revision: "main", required: true },
+    ...{
+      model: name,
+      source: "huggingface",
+      location: `acme/${name}`,
+      variant: "fp16",
+      revision: "main",
+      required: true,
+    },
     ...{ state: "ready", bytesDone: 14e9, bytesTotal: 14e9, rate: 0, errorCode: null },
     ...change,
   };
@@ -43,7 +50,15 @@ export async function joinFleet(url: string, options: FleetWorkerOptions): Promi
   const uuid = (index: number) => `GPU-${id}-${index}`;
   worker.send(
     hello({
-      ...{ workerId: id, bootId: `boot-${id}`, agent: "0.1.0", workerType: type, models, engines, slots: { chat: slots } },
+      ...{
+        workerId: id,
+        bootId: `boot-${id}`,
+        agent: "0.1.0",
+        workerType: type,
+        models,
+        engines,
+        slots: { chat: slots },
+      },
       hardware: {
         gpus: cards.map(({ name, totalGiB, usedGiB }, index) => ({
           ...{ index, name, uuid: uuid(index), vendor: "nvidia", mig: false, unified: false, computeCapability: "9.0" },

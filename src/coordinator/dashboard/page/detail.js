@@ -298,7 +298,7 @@ function gpuTable({ hardware, vitals }) {
       h("td", { class: "number" }, usage?.utilization == null ? "" : `${round(usage.utilization, true)} %`),
     );
   });
-  return table(["GPU", "", "Memory", "Busy"], rows);
+  return table(["GPU", "", "Memory#", "Busy#"], rows);
 }
 
 /** @param {WorkerView["models"]} models */
@@ -341,7 +341,7 @@ function engineTable(engines) {
       h("td", { class: "number" }, version ?? ""),
     ),
   );
-  return table(["Engine", "State", "Version"], rows);
+  return table(["Engine", "State", "Version#"], rows);
 }
 
 /**
@@ -358,14 +358,18 @@ function jobTable(jobs, { now, onJob }) {
       h("td", { class: "number" }, jobTime(job, now)),
     ),
   );
-  return table(["Job", "Kind", "Time"], rows);
+  return table(["Job", "Kind", "Time#"], rows);
 }
 
 /**
- * @param {string[]} heads
+ * @param {string[]} heads With "#" at the end: of numbers.
  * @param {Node[]} rows
  */
 function table(heads, rows) {
-  const cells = heads.map((head) => (head === "" ? h("td", {}) : h("th", { scope: "col" }, head)));
+  const cells = heads.map((head) => {
+    if (head === "") return h("td", {});
+    const isNumber = head.endsWith("#");
+    return h("th", { scope: "col", class: isNumber && "number" }, isNumber ? head.slice(0, -1) : head);
+  });
   return h("table", {}, h("thead", {}, h("tr", {}, ...cells)), h("tbody", {}, ...rows));
 }

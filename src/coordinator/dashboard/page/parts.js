@@ -82,11 +82,12 @@ export function bar(share, kind = "") {
  * @param {string} text
  */
 export function gpuBars(gpus, text) {
+  const isMany = gpus.length > 1;
   const bars = gpus
     .slice(0, 16)
     .map((gpu) => (gpu.lost ? h("span", { class: "track lost" }) : bar(shareOf(gpu), "gpu")));
   const label = `${gpus.length} GPU${gpus.length === 1 ? "" : "s"}, ${text}`;
-  return h("span", { class: "bars", role: "img", "aria-label": label }, ...bars);
+  return h("span", { class: isMany ? "bars many" : "bars", role: "img", "aria-label": label }, ...bars);
 }
 
 /** @param {Pick<GpuSummary, "usedMiB" | "totalMiB">} gpu */

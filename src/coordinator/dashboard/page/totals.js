@@ -29,7 +29,12 @@ export function renderTotals(fleet) {
     h("h2", {}, "GPU memory"),
     share === null
       ? h("p", { class: "big" }, totals.gpus > 0 ? plural(totals.gpus, "GPU") : "No GPU")
-      : h("p", { class: "big" }, round(100 * share, true), h("small", {}, ` % of ${plural(totals.gpus, "GPU")}`)),
+      : h(
+          "p",
+          { class: "big" },
+          `${round(100 * share, true)} %`,
+          h("small", {}, ` used, on ${plural(totals.gpus, "GPU")}`),
+        ),
     bar(share),
     h("p", { class: "quiet" }, share === null ? "No memory to show" : memoryOf(totals.usedMiB, totals.totalMiB)),
   ]);

@@ -249,7 +249,9 @@ function gpuCell({ gpus }) {
   if (gpus.length === 0) return [h("span", { class: "quiet" }, "CPU only")];
   const [used, total] = [sumOf(gpus.map(({ usedMiB }) => usedMiB)), sumOf(gpus.map(({ totalMiB }) => totalMiB))];
   const text = total > 0 ? memoryOf(used, total) : (gpus[0]?.name ?? "");
-  return [gpuBars(gpus, text), h("span", { class: "nowrap", "aria-hidden": "true" }, text)];
+  return [
+    h("span", { class: "gpu-line" }, gpuBars(gpus, text), h("span", { class: "nowrap", "aria-hidden": "true" }, text)),
+  ];
 }
 
 /** @param {WorkerSummary} worker */
