@@ -5,7 +5,7 @@ import { newJob } from "../src/coordinator/jobs/new-job.ts";
 import { openMemoryStore } from "../src/coordinator/stores/memory.ts";
 import type { JobErrorCode } from "../src/protocol.ts";
 import { launch, visit } from "../test/coordinator/dashboard/browser.ts";
-import { type Card, joinFleet, model } from "../test/coordinator/dashboard/fleet.ts";
+import { type Card, joinFleet, model } from "../test/coordinator/dashboard/simulated-worker.ts";
 import { quietLog } from "../test/register/worker.ts";
 import { until } from "../test/until.ts";
 import { seededRandom } from "./seeded-random.ts";

@@ -105,7 +105,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sockets = new WebSocketServer(settings);
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
-  const gateway = { jobs, registry, limits, feed, maxBody, keepAliveMs, log };
+  const gateway = { jobs, registry, limits, feed, isOpen: () => access.isOpen, maxBody, keepAliveMs, log };
   const { server, renew, needsCertificate } = openServer(options.tls);
   server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {

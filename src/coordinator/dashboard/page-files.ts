@@ -7,6 +7,8 @@ import { notFound } from "../gateway/api-error.ts";
 /** The dashboard's page: files as they stand beside this one, in the sources and in dist/. */
 const FOLDER = join(import.meta.dirname, "page");
 const INDEX = "index.html";
+/** No path: the index of a coordinator that asks for no key. */
+const OPEN = "open";
 
 const TYPES: Record<string, string> = {
   ".html": "text/html; charset=utf-8",
@@ -36,9 +38,9 @@ interface PageFile {
 let files: Map<string, PageFile> | null = null;
 
 /** `GET /` and `GET /assets/{name}`. Read when first asked for. */
-export function servePage({ request, response, url: { pathname } }: Call): Answer | null {
+export function servePage({ request, response, url: { pathname }, gateway }: Call): Answer | null {
   files ??= read();
-  const file = files.get(pathname);
+  const file = files.get(pathname === "/" && gateway.isOpen() ? OPEN : pathname);
   if (!file) return notFound(`There is no ${pathname}.`);
   const headers = { ...HEADERS, etag: file.etag };
   const tags = (request.headers["if-none-match"] ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
@@ -52,12 +54,16 @@ export function servePage({ request, response, url: { pathname } }: Call): Answe
 }
 
 function read(): Map<string, PageFile> {
-  const names = readdirSync(FOLDER).filter((name) => extname(name) in TYPES);
-  return new Map(
-    names.map((name) => {
-      const bytes = readFileSync(join(FOLDER, name));
-      const etag = `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;
-      return [name === INDEX ? "/" : `/assets/${name}`, { bytes, type: TYPES[extname(name)]!, etag }];
-    }),
-  );
+  const names = readdirSync(FOLDER).filter((name) => extname(name) in TYPES && name !== INDEX);
+  const index = readFileSync(join(FOLDER, INDEX), "utf8");
+  return new Map([
+    ["/", pageFile(INDEX, Buffer.from(index))],
+    [OPEN, pageFile(INDEX, Buffer.from(index.replace("<html", "<html data-open")))],
+    ...names.map((name) => [`/assets/${name}`, pageFile(name, readFileSync(join(FOLDER, name)))] as const),
+  ]);
+}
+
+function pageFile(name: string, bytes: Buffer): PageFile {
+  const etag = `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;
+  return { bytes, type: TYPES[extname(name)]!, etag };
 }

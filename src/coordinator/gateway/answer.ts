@@ -19,6 +19,8 @@ export interface Gateway {
   registry: WorkerRegistry;
   limits: Limits;
   feed: FleetFeed;
+  /** Nobody has to show anything. */
+  isOpen: () => boolean;
   /** Bytes that a request may have: what fits into a message to a worker. */
   maxBody: number;
   /** Between signs of life on a stream that has nothing to say. */

@@ -100,7 +100,7 @@ function askForKey(message = "") {
   byId("key").focus();
 }
 
-/** Opens the stream and lets go of it: the check is the very thing that the key is for. @param {string | null} key */
+/** Opens the stream and lets go of it: the check is the very thing that the key is for. @param {string} key */
 async function check(key) {
   const abort = new AbortController();
   try {
@@ -141,11 +141,6 @@ byId("sign-out").addEventListener("click", () => askForKey());
 // Times pass without news, too.
 setInterval(() => fleet.isComplete && !document.hidden && renderSoon(), 5_000);
 
-if (hasKey()) showFleet();
-else {
-  // Where the coordinator asks for none, neither do we.
-  check(null).then(showFleet, (error) => {
-    if (error instanceof ApiError && error.isRefusal) askForKey();
-    else showFleet();
-  });
-}
+// Where the coordinator asks for no key it says so in the page, and neither do we.
+if (hasKey() || document.documentElement.hasAttribute("data-open")) showFleet();
+else askForKey();
