@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
 
@@ -20,6 +20,11 @@ const result = await build({
   // CommonJS packages inside an ES module bundle still call require for what Node brings.
   banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
   logLevel: "warning",
+});
+// The dashboard's page is served as it stands, from beside the bundle.
+await cp(join(root, "src/coordinator/dashboard/page"), join(root, "dist/page"), {
+  recursive: true,
+  filter: (path) => !path.endsWith("tsconfig.json"),
 });
 const bytes = Object.values(result.metafile.outputs).reduce((sum, output) => sum + output.bytes, 0);
 process.stdout.write(`dist: ${Object.keys(result.metafile.outputs).length} files, ${(bytes / 1e6).toFixed(1)} MB\n`);

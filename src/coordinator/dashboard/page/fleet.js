@@ -45,7 +45,11 @@ export function statusOf({ connected, ready, state }) {
 const JOBS_KEPT = 200;
 const LOST_SHOWN_MS = 3_600_000;
 
+const byName = new Intl.Collator("en", { numeric: true }).compare;
+
 export class Fleet {
+  /** @type {string[] | null} */
+  #names = null;
   /** @type {Map<string, WorkerSummary>} */
   workers = new Map();
   /** Oldest first. @type {Map<string, JobSummary>} */
@@ -71,12 +75,16 @@ export class Fleet {
     Object.assign(this, { version, stepMs, lost, skewMs: now - Date.now(), isComplete: false });
     this.workers = new Map();
     this.jobs = new Map();
+    this.#names = null;
   }
 
   /** @param {FleetChange} change */
   apply({ workers = [], gone = [], jobs = [], lost = [], counts, throughput }) {
-    for (const worker of workers) this.workers.set(worker.id, worker);
-    for (const id of gone) this.workers.delete(id);
+    for (const worker of workers) {
+      if (!this.workers.has(worker.id)) this.#names = null;
+      this.workers.set(worker.id, worker);
+    }
+    for (const id of gone) if (this.workers.delete(id)) this.#names = null;
     for (const job of jobs) this.jobs.set(job.id, job);
     for (const [oldest] of this.jobs) {
       if (this.jobs.size <= JOBS_KEPT) break;
@@ -85,6 +93,12 @@ export class Fleet {
     this.lost.push(...lost);
     if (counts) this.counts = counts;
     if (throughput) this.throughput = throughput;
+  }
+
+  /** Workers by name; sorted anew only where one has come or gone. */
+  sorted() {
+    this.#names ??= [...this.workers.keys()].sort(byName);
+    return this.#names.flatMap((id) => this.workers.get(id) ?? []);
   }
 
   /** The coordinator's time, in milliseconds. */

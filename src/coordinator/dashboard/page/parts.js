@@ -94,3 +94,12 @@ export function gpuBars(gpus, text) {
 export function shareOf({ usedMiB, totalMiB }) {
   return usedMiB === null || !totalMiB ? null : usedMiB / totalMiB;
 }
+
+/** @param {[string, Node | string | number | null][]} rows Those that are null are left out. */
+export function facts(rows) {
+  return h(
+    "dl",
+    { class: "facts" },
+    ...rows.filter(([, value]) => value !== null).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
+}

@@ -1,21 +1,18 @@
 import { byId, h, keyedList, setAttribute, setText } from "./dom.js";
-import { STATUS_NAMES, STATUSES, statusOf, totalsOf, usedSlots } from "./fleet.js";
-import { count, memoryOf, plural, progress } from "./format.js";
-import { bar, gpuBars, shareOf, stateLabel } from "./parts.js";
+import { STATUS_NAMES, STATUSES, statusOf } from "./fleet.js";
+import { count } from "./format.js";
+import { shareOf } from "./parts.js";
+import { groupRow, workerRow } from "./worker-rows.js";
 
 /**
  * The table of workers: searched, filtered, grouped by type, a page at a time.
  * @import { Fleet } from "./fleet.js"
+ * @import { GroupRow, WorkerRow } from "./worker-rows.js"
  * @import { WorkerSummary } from "../summaries.ts"
  */
 
 /** Rows in the page at once, however many workers there are. */
 const PAGE = 100;
-
-/**
- * @typedef {{ kind: "group", type: string, workers: WorkerSummary[], open: boolean }} GroupRow
- * @typedef {{ kind: "worker", worker: WorkerSummary }} WorkerRow
- */
 
 /** @param {{ fleet: Fleet, onOpen: (id: string) => void }} options */
 export function workersPanel({ fleet, onOpen }) {
@@ -56,7 +53,7 @@ export function workersPanel({ fleet, onOpen }) {
   };
 
   function render() {
-    const found = sorted(matching(fleet, search.value, statusFilter.value), order.value);
+    const found = ordered(matching(fleet, search.value, statusFilter.value), order.value);
     const types = [...Map.groupBy(found, ({ type }) => type)].sort(([a], [b]) => a.localeCompare(b));
     const all = types.flatMap(([type, workers]) => {
       const open = !folded.has(type);
@@ -137,7 +134,7 @@ function openers(rows) {
  */
 function matching(fleet, query, filter) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-  return [...fleet.workers.values()].filter((worker) => {
+  return fleet.sorted().filter((worker) => {
     const status = statusOf(worker);
     if (filter === "trouble" ? !isTrouble(worker) : filter !== "" && status !== filter) return false;
     if (words.length === 0) return true;
@@ -163,140 +160,19 @@ function isTrouble(worker) {
   );
 }
 
-const byName = new Intl.Collator("en", { numeric: true }).compare;
-
 /**
- * @param {WorkerSummary[]} workers
+ * Those of the same rank stay in the order of their names.
+ * @param {WorkerSummary[]} workers By name.
  * @param {string} order
  */
-function sorted(workers, order) {
-  const rank = new Map(
-    workers.map((worker) => {
-      if (order === "trouble") return [worker.id, isTrouble(worker) ? -1 - STATUSES.indexOf(statusOf(worker)) : 0];
-      if (order === "memory") return [worker.id, -Math.max(0, ...worker.gpus.map((gpu) => shareOf(gpu) ?? 0))];
-      return [worker.id, 0];
-    }),
-  );
-  return workers.sort((a, b) => (rank.get(a.id) ?? 0) - (rank.get(b.id) ?? 0) || byName(a.id, b.id));
-}
-
-/**
- * @param {GroupRow} row
- * @param {(type: string) => void} onFold
- */
-function groupRow({ type }, onFold) {
-  const numbers = h("span", { class: "quiet" });
-  const fold = h(
-    "button",
-    { type: "button", class: "fold", "aria-expanded": "true", onclick: () => onFold(type) },
-    h("span", {}, type),
-  );
-  const head = h("th", { colspan: 5, scope: "colgroup", role: "rowheader" }, fold, numbers);
-  return {
-    element: h("tr", { class: "group", role: "row" }, head),
-    /** @param {GroupRow | WorkerRow} row */
-    update(row) {
-      if (row.kind !== "group") return;
-      const totals = totalsOf(row.workers);
-      const gpus =
-        totals.gpus > 0 ? ` · ${plural(totals.gpus, "GPU")}, ${memoryOf(totals.usedMiB, totals.totalMiB)}` : "";
-      setText(numbers, `${count(totals.ready)} of ${count(totals.workers)} ready${gpus}`);
-      setAttribute(fold, "aria-expanded", row.open ? "true" : "false");
-    },
+function ordered(workers, order) {
+  if (order === "id") return workers;
+  const rank = (/** @type {WorkerSummary} */ worker) => {
+    if (order === "memory") return -Math.max(0, ...worker.gpus.map((gpu) => shareOf(gpu) ?? 0));
+    return isTrouble(worker) ? -1 - STATUSES.indexOf(statusOf(worker)) : 0;
   };
-}
-
-/**
- * @param {WorkerRow} row
- * @param {(id: string) => void} onOpen
- */
-function workerRow({ worker: { id } }, onOpen) {
-  const open = h("button", { type: "button", class: "open", onclick: () => onOpen(id) }, id);
-  const cells = {
-    state: h("td", { role: "cell", class: "cell-state" }),
-    gpus: h("td", { role: "cell", class: "cell-gpus" }),
-    slots: h("td", { role: "cell", class: "number cell-slots" }),
-    models: h("td", { role: "cell", class: "cell-models" }),
-  };
-  const element = h(
-    "tr",
-    { role: "row", class: "worker" },
-    h("th", { scope: "row", role: "rowheader" }, open),
-    ...Object.values(cells),
-  );
-  element.addEventListener("click", (event) => {
-    const isControl = event.target instanceof Element && event.target.closest("button");
-    if (!isControl && getSelection()?.isCollapsed !== false) onOpen(id);
-  });
-  return {
-    element,
-    /** @param {GroupRow | WorkerRow} row */
-    update(row) {
-      if (row.kind !== "worker") return;
-      const { worker } = row;
-      const status = statusOf(worker);
-      element.classList.toggle("is-lost", status === "lost");
-      cells.state.replaceChildren(stateLabel(status, STATUS_NAMES[status]));
-      cells.gpus.replaceChildren(...gpuCell(worker));
-      cells.slots.replaceChildren(...slotsCell(worker));
-      cells.models.replaceChildren(...modelsCell(worker));
-    },
-  };
-}
-
-/** @param {WorkerSummary} worker */
-function gpuCell({ gpus }) {
-  if (gpus.length === 0) return [h("span", { class: "quiet" }, "CPU only")];
-  const [used, total] = [sumOf(gpus.map(({ usedMiB }) => usedMiB)), sumOf(gpus.map(({ totalMiB }) => totalMiB))];
-  const text = total > 0 ? memoryOf(used, total) : (gpus[0]?.name ?? "");
-  return [
-    h("span", { class: "gpu-line" }, gpuBars(gpus, text), h("span", { class: "nowrap", "aria-hidden": "true" }, text)),
-  ];
-}
-
-/** @param {WorkerSummary} worker */
-function slotsCell(worker) {
-  const isKnown = worker.connected && worker.ready;
-  return [
-    h("span", {}, isKnown ? usedSlots(worker) : "–"),
-    h("span", { class: "quiet" }, `/${worker.slots}`),
-    h("span", { class: "only-phone" }, " slots"),
-  ];
-}
-
-/** @param {WorkerSummary} worker */
-function modelsCell({ models, connected }) {
-  const fetching = models.filter(({ state }) => state === "fetching");
-  const failed = models.filter(({ state }) => state === "failed");
-  const ready = models.filter(({ state }) => state === "ready").length;
-  const others = models.length - fetching.length - failed.length - ready;
-  const parts = [
-    ready > 0 && stateLabel("ready", `${ready} ready`),
-    others > 0 && stateLabel("loading", `${others} on the way`),
-    failed.length > 0 &&
-      stateLabel("failed", failed.length === 1 ? `${failed[0]?.model} failed` : `${failed.length} failed`),
-  ].filter((part) => part !== false);
-  if (connected) for (const model of fetching.slice(0, 2)) parts.push(download(model));
-  if (fetching.length > 2 || (fetching.length > 0 && !connected))
-    parts.push(stateLabel("fetching", `${fetching.length} fetching`));
-  return parts.length > 0 ? parts : [h("span", { class: "quiet" }, "none")];
-}
-
-/** @param {{ model: string, bytesDone: number, bytesTotal: number, rate: number }} model */
-function download(model) {
-  const share = model.bytesTotal > 0 ? model.bytesDone / model.bytesTotal : null;
-  return h(
-    "span",
-    { class: "download" },
-    h("span", { class: "name" }, model.model),
-    bar(share, "fetch"),
-    h("span", { class: "quiet nowrap" }, progress(model)),
-  );
-}
-
-/** @param {(number | null)[]} values */
-function sumOf(values) {
-  return values.reduce((/** @type {number} */ all, value) => all + (value ?? 0), 0);
+  const ranks = new Map(workers.map((worker) => [worker, rank(worker)]));
+  return workers.sort((a, b) => (ranks.get(a) ?? 0) - (ranks.get(b) ?? 0));
 }
 
 /**
