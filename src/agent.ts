@@ -117,6 +117,8 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         url: config.coordinatorUrl,
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
+        cert: config.coordinatorCert ?? undefined,
+        key: config.coordinatorKey ?? undefined,
         board,
         runner: jobs,
         outbox,

@@ -3,6 +3,7 @@ import type * as z from "zod";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
+import { type GatewayConfig, gatewayConfig } from "./gateway-settings.ts";
 import { readMirrors } from "./mirrors.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
@@ -46,6 +47,10 @@ export interface Config {
   coordinatorTokenFile: string | null;
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
+  /** PEM text of the certificate that this worker shows, and of its key. */
+  coordinatorCert: string | null;
+  coordinatorKey: string | null;
+  gateway: GatewayConfig;
   maxConnections: number;
   /** Bytes a second; null without a limit. */
   maxBandwidth: number | null;
@@ -152,9 +157,10 @@ function derive(given: Settings, problems: string[]): Config {
     coordinatorToken,
     // A token given by value wins over the file, then and later.
     coordinatorTokenFile: given.COORDINATOR_TOKEN ? null : (given.COORDINATOR_TOKEN_FILE ?? null),
-    coordinatorCa: given.COORDINATOR_CA_FILE
-      ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
-      : null,
+    coordinatorCa: pem("COORDINATOR_CA_FILE", given, problems),
+    coordinatorCert: pem("COORDINATOR_CERT_FILE", given, problems),
+    coordinatorKey: pem("COORDINATOR_KEY_FILE", given, problems),
+    gateway: gatewayConfig(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
@@ -168,6 +174,14 @@ function derive(given: Settings, problems: string[]): Config {
     logPayloads: given.LOG_PAYLOADS ?? false,
     warnings: warnings(given, hfHubCache),
   };
+}
+
+function pem(
+  name: "COORDINATOR_CA_FILE" | "COORDINATOR_CERT_FILE" | "COORDINATOR_KEY_FILE",
+  given: Settings,
+  problems: string[],
+): string | null {
+  return given[name] ? readable(name, given[name], problems) : null;
 }
 
 function warnings(given: Settings, hfHubCache: string): string[] {

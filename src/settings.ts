@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
+import { gatewaySettings } from "./gateway-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
@@ -157,7 +158,8 @@ export const settings = z.object({
     },
   ),
   COORDINATOR_TOKEN: setting("Coordinator", token, {
-    description: "Bearer token for the coordinator; for `muster coordinator`, the token it asks for.",
+    description:
+      "Bearer token for the coordinator; for `muster coordinator`, the token it asks workers for, and everybody where there is no other.",
     allowed: "printable characters without spaces",
     otherwise: "none",
     secret: true,
@@ -172,6 +174,17 @@ export const settings = z.object({
     allowed: "a readable file",
     otherwise: "the system's authorities",
   }),
+  COORDINATOR_CERT_FILE: setting("Coordinator", path, {
+    description: "PEM file of the certificate that this worker shows to a coordinator that asks for one (mTLS).",
+    allowed: "a readable file",
+    otherwise: "none",
+  }),
+  COORDINATOR_KEY_FILE: setting("Coordinator", path, {
+    description: "PEM file of the key of that certificate.",
+    allowed: "a readable file",
+    otherwise: "none",
+  }),
+  ...gatewaySettings,
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),

@@ -10,6 +10,9 @@ export interface HandshakeOptions {
   /** Asked at every connection, so that a token file that was rotated is read again. */
   token: () => Promise<string | null>;
   ca?: string | Buffer;
+  /** What this worker shows of itself, and the key of that: PEM. */
+  cert?: string | Buffer;
+  key?: string | Buffer;
   /** For everything from the name look-up to the answer to the upgrade. */
   handshakeTimeoutMs: number;
   signal: AbortSignal;
@@ -29,7 +32,7 @@ export async function startHandshake(
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ClientOptions & { closeTimeout: number } = {
     headers: token === null ? {} : { authorization: `Bearer ${token}` },
-    ca: options.ca,
+    ...{ ca: options.ca, cert: options.cert, key: options.key },
     perMessageDeflate: false,
     followRedirects: false,
     maxPayload: FRAME_CEILING,

@@ -24,7 +24,7 @@ export const jobSchema = z
     usage: z.record(z.string(), z.number()).nullable(),
     timings: z.record(z.string(), z.number()).nullable().meta({ description: "Milliseconds" }),
   })
-  .meta({ id: "Job" });
+  .meta({ title: "Job" });
 
 export function jobView(job: JobRecord): z.output<typeof jobSchema> {
   const { id, kind, model, state, priority, client, attempt, workerId, outcome } = job;

@@ -23,7 +23,7 @@ export const jobRequest = z
     priority: z.int().min(PRIORITIES.least).max(PRIORITIES.most).optional().meta({ description: "Higher first" }),
     keepInput: z.boolean().optional().meta({ description: "Keep the input once the job has ended" }),
   })
-  .meta({ id: "JobRequest" });
+  .meta({ title: "JobRequest" });
 
 export const jobQuery = z.object({
   state: z.enum(JOB_STATES).optional(),

@@ -13,7 +13,7 @@ const errorSchema = z
       code: z.string().nullable(),
     }),
   })
-  .meta({ id: "Error", description: "As OpenAI's API has it" });
+  .meta({ title: "Error", description: "As OpenAI's API has it" });
 
 /** The OpenAPI 3.1 document of these routes. */
 export function openApiDocument(routes: readonly Route[]): Json {
@@ -72,9 +72,8 @@ function json(schema: z.ZodType): Json {
   return { "application/json": { schema: plain(schema) } };
 }
 
-/** Without what stands in a document of its own. */
 function plain(schema: z.ZodType): Json {
-  const { $schema: _schema, $id: _id, id: _own, ...rest } = z.toJSONSchema(schema, { io: "input" }) as Json;
+  const { $schema: _schema, ...rest } = z.toJSONSchema(schema, { io: "input" }) as Json;
   return rest;
 }
 
