@@ -1,7 +1,11 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { type CoordinatorOptions, startCoordinator } from "../../../src/coordinator/coordinator.ts";
+import { place } from "../../e2e/muster.ts";
 import { quietLog } from "../../register/worker.ts";
 import { joinFleet } from "./simulated-worker.ts";
 
@@ -43,6 +47,34 @@ test("the page and all its files are served to anyone, and to no other page", as
             : /^image\/svg/,
     );
     await answer.arrayBuffer();
+  }
+});
+
+test("the bundle serves the same page", async () => {
+  using here = place();
+  const folder = join(here.folder, "dist");
+  await promisify(execFile)(process.execPath, [join(FOLDER, "../../../../scripts/build.ts"), folder]);
+  // As an image has it: the bundle, and no sources.
+  const command = [join(folder, "muster.js"), "coordinator", "--listen", "127.0.0.1:0"];
+  const child = spawn(process.execPath, command, {
+    env: { ...here.env, LOG_FILE: "none" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    let text = "";
+    for await (const piece of child.stdout) {
+      text += piece;
+      if (/listens on (\S+);/.test(text)) break;
+    }
+    const [, url] = /listens on (\S+);/.exec(text)!;
+    for (const name of readdirSync(FOLDER).filter((name) => !/^index\.html$|json$/.test(name))) {
+      const answer = await fetch(`${url}/assets/${name}`);
+      expect([name, await answer.text()]).toEqual([name, readFileSync(join(FOLDER, name), "utf8")]);
+    }
+    expect(await (await fetch(url!)).text()).toContain('src="/assets/main.js"');
+  } finally {
+    child.kill("SIGTERM");
+    await once(child, "close");
   }
 });
 
