@@ -27,8 +27,8 @@ const JOBS_KEPT = 200;
 export class FleetFeed {
   readonly #options: FleetFeedOptions;
   readonly #watchers = new Set<Watcher>();
-  /** As JSON, as they were last told; empty while nobody watches. */
-  readonly #workers = new Map<string, string>();
+  /** As JSON, as they were last told; null before the first time. Empty while nobody watches. */
+  readonly #workers = new Map<string, string | null>();
   readonly #jobs = new Map<string, string>();
   readonly #changed = new Set<string>();
   #numbers = "";
@@ -47,7 +47,7 @@ export class FleetFeed {
   async watch(sink: Sink): Promise<void> {
     // Begun before the store is asked: what changes meanwhile is newer than its answer.
     if (!this.#timer) this.#begin();
-    const watcher = new Watcher(sink, { worker: (id) => this.#workers.get(id), job: (id) => this.#jobs.get(id) });
+    const watcher = new Watcher(sink, { worker: (id) => this.#workerText(id), job: (id) => this.#jobs.get(id) });
     this.#watchers.add(watcher);
     sink.onEnd(() => this.#leave(watcher));
     await this.#fillJobs();
@@ -63,7 +63,7 @@ export class FleetFeed {
 
   #begin(): void {
     const { history, registry } = this.#options;
-    for (const view of registry.list()) this.#workers.set(view.id, JSON.stringify(summarizeWorker(view)));
+    for (const { id } of registry.list()) this.#workers.set(id, null);
     history.listener = {
       worker: (id) => this.#changed.add(id),
       lost: (worker) => {
@@ -92,6 +92,16 @@ export class FleetFeed {
     this.#jobs.clear();
     for (const job of stored.toReversed()) this.#jobs.set(job.id, JSON.stringify(summarizeJob(job)));
     for (const [id, text] of newer) this.#keepJob(id, text);
+  }
+
+  /** Put into words as it is sent, so that a large fleet does not hold all else up. Undefined where it is gone. */
+  #workerText(id: string): string | undefined {
+    const known = this.#workers.get(id);
+    if (known !== null) return known;
+    const view = this.#options.registry.get(id);
+    const text = view ? JSON.stringify(summarizeWorker(view)) : undefined;
+    if (text !== undefined) this.#workers.set(id, text);
+    return text;
   }
 
   #noteJob(job: JobRecord): void {

@@ -6,12 +6,9 @@ import type { WorkerView } from "../workers/worker-view.ts";
 /** What the dashboard shows of workers and jobs. Never inputs, outputs or messages of jobs: those may hold what people wrote. */
 
 export interface GpuSummary {
-  name: string;
-  /** Null where it is not known. */
+  /** In steps of 64; null where it is not known. */
   usedMiB: number | null;
   totalMiB: number | null;
-  /** Percent. */
-  utilization: number | null;
   /** It was there as the worker started, and its last beat does not list it. */
   lost: boolean;
 }
@@ -20,6 +17,8 @@ export type ModelSummary = Pick<ModelReport, "model" | "state" | "bytesDone" | "
 
 export interface WorkerSummary extends Pick<WorkerView, "id" | "state" | "ready" | "connected"> {
   type: string;
+  /** The names of its GPUs, each once. */
+  cards: string[];
   gpus: GpuSummary[];
   slots: number;
   slotsFree: number;
@@ -45,6 +44,7 @@ export function summarizeWorker(view: WorkerView): WorkerSummary {
   const sum = (counts: Partial<Record<JobKind, number>>) => Object.values(counts).reduce((all, n) => all + n, 0);
   return {
     ...{ id, type, state, ready, connected },
+    cards: [...new Set(view.hardware.gpus.map(({ name }) => name))],
     gpus: gpusOf(view),
     slots: sum(slots),
     slotsFree: vitals ? sum(vitals.slotsFree) : 0,
@@ -55,20 +55,20 @@ export function summarizeWorker(view: WorkerView): WorkerSummary {
   };
 }
 
+/** Less would not be seen, and each change is sent to all who watch. */
+const MEMORY_STEP_MIB = 64;
 /** A worker measures its GPUs for the first time after its first beats. */
 const BEATS_BEFORE_MEASURED = 3;
 
 function gpusOf({ hardware, vitals, beats }: WorkerView): GpuSummary[] {
   const isMeasured = vitals !== null && (vitals.gpus.length > 0 || beats > BEATS_BEFORE_MEASURED);
-  return hardware.gpus.map(({ uuid, name, memoryTotalMiB, memoryFreeMiB }) => {
+  return hardware.gpus.map(({ uuid, memoryTotalMiB, memoryFreeMiB }) => {
     const usage = vitals?.gpus.find((gpu) => gpu.uuid === uuid);
     const before = memoryTotalMiB === null || memoryFreeMiB === null ? null : memoryTotalMiB - memoryFreeMiB;
     const usedMiB = usage ? usage.memoryUsedMiB : before;
     return {
-      name,
-      usedMiB: usedMiB === null ? null : Math.round(usedMiB),
+      usedMiB: usedMiB === null ? null : Math.round(usedMiB / MEMORY_STEP_MIB) * MEMORY_STEP_MIB,
       totalMiB: memoryTotalMiB,
-      utilization: usage?.utilization ?? null,
       lost: isMeasured && !usage,
     };
   });

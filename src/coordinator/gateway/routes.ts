@@ -17,6 +17,8 @@ export interface Route {
   /** Who may: anyone, whoever shows a key, or an administrator. */
   access: "anyone" | "client" | "admin";
   summary: string;
+  /** For people: no part of the OpenAPI document. */
+  isPage?: true;
   body?: z.ZodType;
   query?: z.ZodObject;
   /** Values that a parameter of the path may have. */
@@ -45,12 +47,18 @@ export const ROUTES: readonly Route[] = [
     handle: () => ({ status: 200, body: { status: "ok" } }),
   },
   {
-    ...{ method: "GET", path: "/", access: "anyone", summary: "The dashboard" },
+    ...{ method: "GET", path: "/", access: "anyone", summary: "The dashboard", isPage: true },
     answers: { 200: { description: "A page; it asks for the token" } },
     handle: servePage,
   },
   {
-    ...{ method: "GET", path: "/assets/{name}", access: "anyone", summary: "What the dashboard is made of" },
+    ...{
+      method: "GET",
+      path: "/assets/{name}",
+      access: "anyone",
+      summary: "What the dashboard is made of",
+      isPage: true,
+    },
     answers: { 200: { description: "The file" }, 404: { description: "There is no such file" } },
     handle: servePage,
   },

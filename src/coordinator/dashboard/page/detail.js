@@ -25,6 +25,9 @@ const COMMANDS = [
   },
 ];
 
+/** What no event tells of, as the last beat, is asked for again after this long. */
+const OLD_MS = 4_500;
+
 /** @param {{ fleet: Fleet }} options */
 export function detailSheet({ fleet }) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("detail"));
@@ -33,6 +36,7 @@ export function detailSheet({ fleet }) {
   /** @type {{ kind: "worker", id: string, summary: WorkerSummary | undefined, jobs: string } | { kind: "job", job: JobSummary } | null} */
   let shown = null;
   let isAsking = false;
+  let askedAt = 0;
 
   /** @param {string} title */
   const open = (title) => {
@@ -60,6 +64,7 @@ export function detailSheet({ fleet }) {
     if (shown?.kind !== "worker" || isAsking) return;
     const { id } = shown;
     isAsking = true;
+    askedAt = performance.now();
     try {
       const path = encodeURIComponent(id);
       const [worker, jobs] = await Promise.all([
@@ -93,7 +98,12 @@ export function detailSheet({ fleet }) {
       h("span", {}, `${worker.workerType} · muster ${worker.agent}`),
     );
     for (const button of byId("detail-actions").children) setAttribute(button, "disabled", !worker.connected);
+    // Somebody is copying from it.
+    if (isSelected(body)) return;
+    const focused = document.activeElement?.getAttribute("data-job");
     body.replaceChildren(...workerParts(worker, jobs, { now: fleet.now(), onJob: openJob }));
+    const buttons = /** @type {HTMLElement[]} */ ([...body.querySelectorAll("[data-job]")]);
+    if (focused) (buttons.find((button) => button.dataset.job === focused) ?? byId("detail-close")).focus();
   };
 
   /** @param {{ id: string, command: string, name: string, text: string }} order */
@@ -172,7 +182,8 @@ export function detailSheet({ fleet }) {
         const summary = fleet.workers.get(shown.id);
         const at = shown.id;
         const jobs = JSON.stringify([...fleet.jobs.values()].filter(({ workerId }) => workerId === at));
-        if (summary === shown.summary && jobs === shown.jobs) return;
+        const isOld = performance.now() - askedAt > OLD_MS;
+        if (summary === shown.summary && jobs === shown.jobs && !isOld) return;
         Object.assign(shown, { summary, jobs });
         void ask();
       } else if (shown?.kind === "job") {
@@ -183,4 +194,10 @@ export function detailSheet({ fleet }) {
       }
     },
   };
+}
+
+/** @param {HTMLElement} element */
+function isSelected(element) {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && element.contains(selection.anchorNode);
 }

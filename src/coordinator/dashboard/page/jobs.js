@@ -44,7 +44,8 @@ export function jobsPanel({ fleet, onOpen, onError }) {
     for (const job of stored) if (!jobs.has(job.id)) jobs.set(job.id, job);
     const all = [...jobs.values()].filter(wanted);
     shown = all.slice(0, limit);
-    renderRows(shown);
+    // Of those that have not ended the time goes on without news.
+    renderRows(shown.map((job) => (job.finishedAt === null ? { ...job } : job)));
     older.hidden = shown.length === 0 || (isEnd && shown.length === all.length);
     const empty = byId("jobs-empty");
     empty.hidden = shown.length > 0;

@@ -142,7 +142,11 @@ function jobTable(jobs, { now, onJob }) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, h("button", { type: "button", class: "open", onclick: () => onJob(job) }, job.model)),
+      h(
+        "th",
+        { scope: "row" },
+        h("button", { type: "button", class: "open", "data-job": job.id, onclick: () => onJob(job) }, job.model),
+      ),
       h("td", {}, job.kind),
       h("td", { class: "number" }, jobTime(job, now)),
     ),

@@ -78,10 +78,10 @@ export function workerRow({ worker: { id } }, onOpen) {
 }
 
 /** @param {WorkerSummary} worker */
-function gpuCell({ gpus }) {
+function gpuCell({ gpus, cards }) {
   if (gpus.length === 0) return [h("span", { class: "quiet" }, "CPU only")];
   const [used, total] = [sumOf(gpus.map(({ usedMiB }) => usedMiB)), sumOf(gpus.map(({ totalMiB }) => totalMiB))];
-  const text = total > 0 ? memoryOf(used, total) : (gpus[0]?.name ?? "");
+  const text = total > 0 ? memoryOf(used, total) : cards.join(", ");
   return [
     h("span", { class: "gpu-line" }, gpuBars(gpus, text), h("span", { class: "nowrap", "aria-hidden": "true" }, text)),
   ];

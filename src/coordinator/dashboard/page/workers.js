@@ -142,7 +142,7 @@ function matching(fleet, query, filter) {
       worker.id,
       worker.type,
       STATUS_NAMES[status],
-      ...worker.gpus.map(({ name }) => name),
+      ...worker.cards,
       ...worker.models.map(({ model }) => model),
     ]
       .join("\n")
