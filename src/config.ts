@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import type * as z from "zod";
+import type { CertificateFiles } from "./client-certificate.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
@@ -47,9 +48,7 @@ export interface Config {
   coordinatorTokenFile: string | null;
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
-  /** PEM text of the certificate that this worker shows, and of its key. */
-  coordinatorCert: string | null;
-  coordinatorKey: string | null;
+  coordinatorCertificate: CertificateFiles | null;
   gateway: GatewayConfig;
   maxConnections: number;
   /** Bytes a second; null without a limit. */
@@ -157,9 +156,10 @@ function derive(given: Settings, problems: string[]): Config {
     coordinatorToken,
     // A token given by value wins over the file, then and later.
     coordinatorTokenFile: given.COORDINATOR_TOKEN ? null : (given.COORDINATOR_TOKEN_FILE ?? null),
-    coordinatorCa: pem("COORDINATOR_CA_FILE", given, problems),
-    coordinatorCert: pem("COORDINATOR_CERT_FILE", given, problems),
-    coordinatorKey: pem("COORDINATOR_KEY_FILE", given, problems),
+    coordinatorCa: given.COORDINATOR_CA_FILE
+      ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
+      : null,
+    coordinatorCertificate: certificateFiles(given, problems),
     gateway: gatewayConfig(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
@@ -176,12 +176,15 @@ function derive(given: Settings, problems: string[]): Config {
   };
 }
 
-function pem(
-  name: "COORDINATOR_CA_FILE" | "COORDINATOR_CERT_FILE" | "COORDINATOR_KEY_FILE",
-  given: Settings,
-  problems: string[],
-): string | null {
-  return given[name] ? readable(name, given[name], problems) : null;
+/** Paths only: they are read anew at every connection. */
+function certificateFiles(given: Settings, problems: string[]): CertificateFiles | null {
+  const { COORDINATOR_CERT_FILE: cert, COORDINATOR_KEY_FILE: key } = given;
+  if (cert) readable("COORDINATOR_CERT_FILE", cert, problems);
+  if (key) readable("COORDINATOR_KEY_FILE", key, problems);
+  if (cert && key) return { cert, key };
+  if (cert) problems.push("COORDINATOR_CERT_FILE is set without COORDINATOR_KEY_FILE; allowed: both, or neither.");
+  if (key) problems.push("COORDINATOR_KEY_FILE is set without COORDINATOR_CERT_FILE; allowed: both, or neither.");
+  return null;
 }
 
 function warnings(given: Settings, hfHubCache: string): string[] {

@@ -175,13 +175,14 @@ export const settings = z.object({
     otherwise: "the system's authorities",
   }),
   COORDINATOR_CERT_FILE: setting("Coordinator", path, {
-    description: "PEM file of the certificate that this worker shows to a coordinator that asks for one (mTLS).",
-    allowed: "a readable file",
-    otherwise: "none",
+    description:
+      "PEM file of this worker's own certificate, for a coordinator that asks for one (mTLS); read again at every connection.",
+    allowed: "a readable file, together with COORDINATOR_KEY_FILE",
+    otherwise: "none is shown",
   }),
   COORDINATOR_KEY_FILE: setting("Coordinator", path, {
-    description: "PEM file of the key of that certificate.",
-    allowed: "a readable file",
+    description: "PEM file of the key that belongs to it, without a passphrase.",
+    allowed: "a readable file, together with COORDINATOR_CERT_FILE",
     otherwise: "none",
   }),
   ...gatewaySettings,

@@ -30,7 +30,10 @@ export function openApiDocument(routes: readonly Route[]): Json {
     },
     security: [{ bearer: [] }],
     paths,
-    components: { securitySchemes: { bearer: { type: "http", scheme: "bearer" } } },
+    components: {
+      schemas: namedSchemas(routes),
+      securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
+    },
   };
 }
 
@@ -69,7 +72,19 @@ function failure(description: string): Json {
 }
 
 function json(schema: z.ZodType): Json {
-  return { "application/json": { schema: plain(schema) } };
+  const { title } = plain(schema);
+  return {
+    "application/json": {
+      schema: typeof title === "string" ? { $ref: `#/components/schemas/${title}` } : plain(schema),
+    },
+  };
+}
+
+/** Those with a title, which others refer to. */
+function namedSchemas(routes: readonly Route[]): Json {
+  const all = routes.flatMap(({ body, answers }) => [body, ...Object.values(answers).map(({ schema }) => schema)]);
+  const given = [errorSchema, ...all].flatMap((schema) => (schema ? [plain(schema)] : []));
+  return Object.fromEntries(given.flatMap((schema) => (schema.title ? [[String(schema.title), schema]] : [])));
 }
 
 function plain(schema: z.ZodType): Json {

@@ -236,7 +236,8 @@ if (!hasOpenssl) {
     const token = async () => WORKER;
     await using without = startWorker(peer.wsUrl, { workerId: "without", token, ca: first.ca });
     expect(await until("it is refused", () => without.board.current.coordinator?.error)).toContain("401");
-    await using _worker = startWorker(peer.wsUrl, { token, ca: first.ca, cert: first.cert, key: first.key });
+    const certificate = async () => ({ cert: first.cert.toString(), key: first.key.toString() });
+    await using _worker = startWorker(peer.wsUrl, { token, ca: first.ca, certificate });
     await until("it is registered", () => peer.workers().some(({ id }) => id === "worker-1"));
 
     const second = await makeAuthority();

@@ -6,13 +6,19 @@ interface Operation {
   operationId: string;
   parameters: { name: string; in: string }[];
   responses: Record<string, { description: string; content?: Record<string, object> }>;
-  requestBody?: { content: Record<string, { schema: { properties: object } }> };
+  requestBody?: { content: Record<string, { schema: { $ref?: string } }> };
+}
+
+interface Document {
+  openapi: string;
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, object> };
 }
 
 test("the document has each route that is served, and each route of it is served", async () => {
   await using peer = await startRawCoordinator();
   const response = await fetch(`${peer.url}/openapi.json`);
-  const document = (await response.json()) as { openapi: string; paths: Record<string, Record<string, Operation>> };
+  const document = (await response.json()) as Document;
   expect(document.openapi).toBe("3.1.0");
   const told = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
@@ -39,6 +45,11 @@ test("the document has each route that is served, and each route of it is served
       expect(inPath).toEqual(path.match(/\{\w+\}/g) ?? []);
     }
   }
-  const chat = document.paths["/v1/chat/completions"]?.post?.requestBody?.content["application/json"]?.schema;
-  expect(chat?.properties).toMatchObject({ model: { type: "string" }, messages: { type: "array", minItems: 1 } });
+  const reference = document.paths["/v1/chat/completions"]?.post?.requestBody?.content["application/json"]?.schema.$ref;
+  expect(reference).toBe("#/components/schemas/ChatRequest");
+  expect(document.components.schemas.ChatRequest).toMatchObject({
+    properties: { model: { type: "string" }, messages: { type: "array", minItems: 1 } },
+  });
+  const named = [...JSON.stringify(document).matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name!);
+  expect(named.filter((name) => !(name in document.components.schemas))).toEqual([]);
 });
