@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
+import { gatewaySettings } from "./gateway-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
@@ -124,7 +125,8 @@ export const settings = z.object({
     },
   ),
   COORDINATOR_TOKEN: setting("Coordinator", token, {
-    description: "Bearer token for the coordinator; for `muster coordinator`, the token it asks for.",
+    description:
+      "Bearer token for the coordinator; for `muster coordinator`, the token it asks workers for, and everybody where there is no other.",
     allowed: "printable characters without spaces",
     otherwise: "none",
     secret: true,
@@ -150,6 +152,7 @@ export const settings = z.object({
     allowed: "a readable file, together with COORDINATOR_CERT_FILE",
     otherwise: "none",
   }),
+  ...gatewaySettings,
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),

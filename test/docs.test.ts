@@ -54,6 +54,7 @@ describe("what the documents tell people to run", async () => {
     "docs/job-flow.md",
     "docs/volume.md",
     "docs/metrics.md",
+    "docs/coordinator.md",
     "docs/engines.md",
     "CONTRIBUTING.md",
   ])("%s", async (file) => {
