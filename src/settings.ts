@@ -2,7 +2,19 @@ import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
-import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
+import {
+  bandwidth,
+  choice,
+  duration,
+  flag,
+  isUrl,
+  number,
+  numbers,
+  path,
+  port,
+  text,
+  token,
+} from "./setting-values.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -125,6 +137,12 @@ export const settings = z.object({
     description: "GPUs with less memory (in gigabytes, 10⁹ bytes) are not used.",
     allowed: "a number",
     otherwise: "that of the worker type",
+  }),
+  PLAN_GPU_MEMORY_GB: setting("Hardware", numbers, {
+    description:
+      "Gigabytes of each GPU of the machines that `muster sync --prefetch` fetches for: `24`, or `80,80` for two of them; 0 for none.",
+    allowed: "numbers with commas between them",
+    otherwise: "the GPUs of this machine, else one of 24 GB",
   }),
   NVIDIA_VISIBLE_DEVICES: setting("Hardware", text, {
     description: "GPUs this worker may see: indices, UUIDs, MIG UUIDs, all, none or void.",
