@@ -47,7 +47,7 @@ describe("what the documents tell people to run", async () => {
   const ofThePlatform = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS"];
   const variables = new Set([...Object.keys(settings.shape), ...ofThePlatform]);
 
-  it.each(["README.md", "docs/errors.md", "docs/model-flow.md", "docs/job-flow.md", "CONTRIBUTING.md"])(
+  it.each(["README.md", "docs/errors.md", "docs/model-flow.md", "docs/job-flow.md", "docs/operations.md", "docs/images.md", "CONTRIBUTING.md"])(
     "%s",
     async (file) => {
       const text = readFileSync(join(root, file), "utf8");
