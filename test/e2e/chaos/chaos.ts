@@ -1,11 +1,11 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Random, seededRandom } from "../../../scripts/seeded-random.ts";
 import { type Muster, type Place, place, startMuster } from "../muster.ts";
 import { closedPort } from "../services.ts";
 import { type CountingEngine, startCountingEngine } from "./counting-engine.ts";
 import { type CuttingProxy, startCuttingProxy } from "./cutting-proxy.ts";
-import { type Random, seededRandom } from "./random.ts";
 
 /**
  * A coordinator, three workers and an engine with faults: jobs go through while workers and the coordinator are killed,
