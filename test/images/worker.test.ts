@@ -13,6 +13,8 @@ import { containerPlace, runContainer, startContainer } from "./container.ts";
 
 const why = whyNoImages();
 const BUILD_MS = 400_000;
+/** Much is written, and many containers start. */
+const LONG_MS = 240_000;
 
 /** Two models, one for the image's own engine, and one that nobody here serves. */
 const CATALOG = {
@@ -137,6 +139,25 @@ describe.skipIf(why)(`the images${why ? ` (skipped: ${why})` : ""}`, () => {
     expect(await check()).toMatchObject({ exitCode: 0 });
   });
 
+  test("the coordinator of the compose files: its token in a file, its database on a volume, its health", async () => {
+    using here = containerPlace();
+    const token = join(here.folder, "token");
+    writeFileSync(token, "coordinator-secret-0123456789\n");
+    const port = String(await closedPort());
+    await using coordinator = await startContainer({
+      image: cpu,
+      volume: null,
+      env: { HTTP_PORT: port, COORDINATOR_TOKEN_FILE: "/run/secrets/coordinator-token" },
+      flags: ["--read-only", "--cap-drop=ALL", "--volume", `${token}:/run/secrets/coordinator-token:ro`],
+      command: ["muster", "coordinator", "--listen", `0.0.0.0:${port}`, "--store", "/var/lib/muster/jobs.db"],
+    });
+    await coordinator.line(/The coordinator listens on/);
+    expect((await coordinator.exec("muster", "health")).code).toBe(0);
+    expect((await fetch(`http://127.0.0.1:${port}/v1/workers`)).status).toBe(401);
+    coordinator.kill("SIGTERM");
+    expect((await coordinator.exited).code).toBe(0);
+  });
+
   test("two containers on one volume fetch each byte once", async () => {
     await using hub = await startMiniLmHub(16 << 20);
     using here = containerPlace();
@@ -203,7 +224,7 @@ describe.skipIf(why)(`the images${why ? ` (skipped: ${why})` : ""}`, () => {
     expect((await worker.exec("muster", "sync")).code).toBe(0);
   });
 
-  test("512 MiB of memory are enough to fetch 2 GiB", async () => {
+  test("512 MiB of memory are enough to fetch 2 GiB", { timeout: LONG_MS }, async () => {
     using here = containerPlace();
     const weights = join(here.folder, "weights");
     openSync(weights, "w");
@@ -223,7 +244,9 @@ describe.skipIf(why)(`the images${why ? ` (skipped: ${why})` : ""}`, () => {
     });
   });
 
-  test("download-models.sh fills a volume without coordinator and engine, and says when it could not", async () => {
+  test("download-models.sh fills a volume without coordinator and engine, and says when it could not", {
+    timeout: LONG_MS,
+  }, async () => {
     await using sources = await startSources();
     using here = containerPlace();
     const { env, flags } = withCatalog(here);
@@ -266,7 +289,7 @@ describe.skipIf(why)(`the images${why ? ` (skipped: ${why})` : ""}`, () => {
     expect(names).not.toContain("vitest");
   });
 
-  test("of the GPU: worker, ocr, embedding and vllm", async () => {
+  test("of the GPU: worker, ocr, embedding and vllm", { timeout: LONG_MS }, async () => {
     const inspect = async (image: string) => {
       const { stdout } = await execa("podman", ["image", "inspect", image]);
       const [{ Config }] = JSON.parse(stdout) as [{ Config: Record<string, unknown> & { Env: string[] } }];
