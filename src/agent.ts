@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createAgentView } from "./agent-view.ts";
+import { readClientCertificate } from "./client-certificate.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
 import { keepModels, type ModelKeeper } from "./fetch/keep-models.ts";
@@ -9,12 +10,14 @@ import { openFetch } from "./fetch/open-fetch.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
+import type { ModelSpec } from "./model.ts";
 import { detect, openCatalog, select } from "./plan.ts";
 import { openOutbox, type Registration, startRegistration } from "./register/register.ts";
 import { findWorkerType } from "./select/worker-types.ts";
+import { withSupervised } from "./serve/engines/engine-start.ts";
 import { keepReady } from "./serve/engines/keep-ready.ts";
 import { openEngines } from "./serve/engines/open-engines.ts";
-import { superviseEngine } from "./serve/engines/supervise.ts";
+import { superviseEngine } from "./serve/engines/supervise-engine.ts";
 import { createJobServer } from "./serve/job-server.ts";
 import { startLocalApi } from "./serve/local-api.ts";
 import { openState } from "./state.ts";
@@ -58,12 +61,12 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   );
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
-  const engines = openEngines({
-    config,
-    pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
-  });
+  const engineUrls = withSupervised(config.engineUrls, engine, process.env);
+  const storedOf = async ({ variant }: ModelSpec) =>
+    (await storedVariants([variant], fetching.layout)).get(variant) ?? null;
+  const engines = openEngines({ config: { ...config, engineUrls }, storedOf });
   const { slots } = workerType;
-  const { logPayloads } = config;
+  const { logPayloads, coordinatorCertificate: certificate } = config;
   const jobs = createJobServer({ board, log, slots, engineOf: (id) => engines.find(id), logPayloads });
   leaving.defer(() => jobs.close());
   let registration = null as Registration | null;
@@ -94,7 +97,8 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     view.detected(hardware);
 
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
-    const kept = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
+    const selected = select({ config, hardware, sources: fetching, log }, catalog);
+    const kept = selected.then((selection) => {
       view.selected(selection);
       engines.serve(selection.models);
       jobs.serve(selection.models, selection.workerType.slots);
@@ -117,6 +121,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         url: config.coordinatorUrl,
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
+        certificate: async () => certificate && readClientCertificate(certificate),
         board,
         runner: jobs,
         outbox,
@@ -136,14 +141,14 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
 
     // 5. Serve, until told to stop
     const keeper = await kept;
+    const { models, workerType: settled } = await selected;
     const serving = Promise.all([
       keeper.ended,
       keepReady({ engines, board, log, signal: drained.signal }),
-      // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
-        config,
-        log,
-        signal: drained.signal,
+        ...{ config, log, board, storedOf, signal: drained.signal },
+        plan: { models, hardware, engineUrls, engineSettings: settled.engineSettings },
+        // A server that pulls the models has to run before they are there.
         when: config.ollamaStore === "server" ? Promise.resolve() : view.ready(drained.signal),
       }),
     ]);

@@ -1,5 +1,6 @@
 import { join, resolve } from "node:path";
 import type * as z from "zod";
+import type { CertificateFiles } from "./client-certificate.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
@@ -48,6 +49,7 @@ export interface Config {
   coordinatorTokenFile: string | null;
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
+  coordinatorCertificate: CertificateFiles | null;
   maxConnections: number;
   /** Bytes a second; null without a limit. */
   maxBandwidth: number | null;
@@ -158,6 +160,7 @@ function derive(given: Settings, problems: string[]): Config {
     coordinatorCa: given.COORDINATOR_CA_FILE
       ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
       : null,
+    coordinatorCertificate: certificateFiles(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
@@ -171,6 +174,17 @@ function derive(given: Settings, problems: string[]): Config {
     logPayloads: given.LOG_PAYLOADS ?? false,
     warnings: warnings(given, hfHubCache),
   };
+}
+
+/** Paths only: they are read anew at every connection. */
+function certificateFiles(given: Settings, problems: string[]): CertificateFiles | null {
+  const { COORDINATOR_CERT_FILE: cert, COORDINATOR_KEY_FILE: key } = given;
+  if (cert) readable("COORDINATOR_CERT_FILE", cert, problems);
+  if (key) readable("COORDINATOR_KEY_FILE", key, problems);
+  if (cert && key) return { cert, key };
+  if (cert) problems.push("COORDINATOR_CERT_FILE is set without COORDINATOR_KEY_FILE; allowed: both, or neither.");
+  if (key) problems.push("COORDINATOR_KEY_FILE is set without COORDINATOR_CERT_FILE; allowed: both, or neither.");
+  return null;
 }
 
 function warnings(given: Settings, hfHubCache: string): string[] {

@@ -190,6 +190,17 @@ export const settings = z.object({
     allowed: "a readable file",
     otherwise: "the system's authorities",
   }),
+  COORDINATOR_CERT_FILE: setting("Coordinator", path, {
+    description:
+      "PEM file of this worker's own certificate, for a coordinator that asks for one (mTLS); read again at every connection.",
+    allowed: "a readable file, together with COORDINATOR_KEY_FILE",
+    otherwise: "none is shown",
+  }),
+  COORDINATOR_KEY_FILE: setting("Coordinator", path, {
+    description: "PEM file of the key that belongs to it, without a passphrase.",
+    allowed: "a readable file, together with COORDINATOR_CERT_FILE",
+    otherwise: "none",
+  }),
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),

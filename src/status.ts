@@ -28,6 +28,15 @@ export interface EngineStatus {
   version: string | null;
 }
 
+/** The engine that this agent runs itself. */
+export interface SupervisedStatus {
+  program: string;
+  starts: number;
+  running: boolean;
+  /** Why it ended last: its exit code, or the signal, and its last lines. Null where it never has. */
+  error: ErrorData | null;
+}
+
 export interface CoordinatorStatus {
   url: string;
   connected: boolean;
@@ -67,6 +76,7 @@ export interface AgentStatus {
   lostGpus: string[];
   models: ModelStatus[];
   engines: EngineStatus[];
+  supervised: SupervisedStatus | null;
   /** In the order they began. */
   jobs: RunningJob[];
   coordinator: CoordinatorStatus | null;
@@ -122,6 +132,7 @@ export function createStatusBoard(
     lostGpus: [],
     models: [],
     engines: [],
+    supervised: null,
     jobs: [],
     coordinator: null,
   };

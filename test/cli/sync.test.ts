@@ -112,7 +112,7 @@ test.skipIf(!hasTerminal).concurrent("on a terminal it draws bars in place of lo
   const { code, stdout } = await runMuster([], here.env, { command });
   expect(code).toBe(0);
   expect(stdout).toMatch(
-    /Downloading all-minilm-l6-v2 +[█░]{24} +\d+% {2}[\d.]+ \w+\/2\.\d MB {2}[\d.]+ \w+\/s {2}\d+ s left/,
+    /Downloading all-minilm-l6-v2 +[█░]{24} +\d+% {2}[\d.]+ \w+\/2\.\d MB {2}[\d.]+ \w+\/s {2}[\d hmin]+s? left/,
   );
   expect(stdout).toMatch(/Complete {4}all-minilm-l6-v2 +█{24} 100% {2}2\.\d MB\/2\.\d MB\r\n1 of 2 models complete/);
   expect(stdout).not.toContain("INFO");

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { toMusterError } from "../../errors.ts";
 import { jobError } from "../../job.ts";
 import type { Logger } from "../../log.ts";
+import type { ModelSpec } from "../../model.ts";
 import { fullJitter } from "../../retry.ts";
 import { isStored, type StatusBoard } from "../../status.ts";
 import type { Engine, EngineHealth, EngineModel } from "./engine.ts";
@@ -69,7 +70,7 @@ class EngineKeeper {
     for (const { spec, model } of engines.of(this.#engine)) {
       const shown = board.current.models.find(({ id }) => id === spec.id);
       if (!shown || !isStored(shown.state)) continue;
-      const error = model ? null : notServed(this.#engine, spec.id, health.models).toJSON();
+      const error = model ? null : notServed(this.#engine, spec, health.models).toJSON();
       const told = this.#notServed.get(spec.id);
       if (told === error?.message) continue;
       if (error) this.#notServed.set(spec.id, error.message);
@@ -174,10 +175,12 @@ class EngineKeeper {
   }
 }
 
-function notServed(engine: Engine, id: string, listed: string[] | null) {
+function notServed(engine: Engine, { id, adapterOf }: ModelSpec, listed: string[] | null) {
   return jobError(
     "MODEL_NOT_READY",
     `${engineName(engine)} does not serve ${id}; it serves ${listed?.join(", ") || "nothing"}.`,
-    `Start it with this model, or name the model with --served-model-name ${id}.`,
+    adapterOf === null
+      ? `Start it with this model, or name the model with --served-model-name ${id}.`
+      : `Start it with --enable-lora --lora-modules ${id}=FOLDER; \`muster plan\` shows how, and \`muster start -- vllm serve\` does it.`,
   );
 }

@@ -6,6 +6,7 @@ import { embeddingAnswer, rawLimit } from "./embedding-answer.ts";
 import type { Engine, EngineModel, EngineRuns } from "./engine.ts";
 import { notTheApi } from "./engine-error.ts";
 import { type EngineHttp, engineHttp } from "./engine-http.ts";
+import { createAdapter } from "./ollama-adapter.ts";
 import { chatChunks, completionChunks } from "./ollama-chunks.ts";
 import { ollamaClient } from "./ollama-client.ts";
 import { chatRequest, generateRequest, KEEP_ALIVE, loadOptions, textsOf } from "./ollama-request.ts";
@@ -56,7 +57,10 @@ export function ollamaEngine(url: string): Engine {
     kind: "ollama",
     url: http.url,
     run: (kind, model, body, call) => runs[kind](model, body, call),
-    warmUp: (model, signal) => unlessBusy(signal, () => load(http, model, signal)),
+    async warmUp(model, signal) {
+      if (model.adapter) await createAdapter(http, model.name, { ...model.adapter, signal });
+      await unlessBusy(signal, () => load(http, model, signal));
+    },
     async probe(signal) {
       const answer = await http.ask("/api/version", signal);
       const version = versionAnswer.safeParse(answer?.json).data?.version ?? null;

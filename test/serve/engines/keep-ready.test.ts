@@ -19,7 +19,7 @@ function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }) {
     engineUrls: { ollama: null, vllm: null, openai: null, ...urls },
     engineKeys: { vllm: null, openai: null },
   };
-  const engines = openEngines({ config, pathOf: async () => null });
+  const engines = openEngines({ config, storedOf: async () => null });
   engines.serve(specs);
   const states: string[] = [];
   board.onChange((event) => {

@@ -36,7 +36,7 @@ test("a model is found by its id or its name at its source, on the engine of its
       engineUrls: { ollama: "http://127.0.0.1:1", vllm: "http://user:secret@127.0.0.1:2/v1/", openai: null },
       engineKeys: { vllm: null, openai: null },
     },
-    pathOf: () => Promise.reject(new Error("the volume is gone")),
+    storedOf: () => Promise.reject(new Error("the volume is gone")),
   });
   expect(engines.all.map(({ kind, url }) => [kind, url])).toEqual([
     ["ollama", "http://127.0.0.1:1"],
