@@ -1,6 +1,15 @@
 import { chownSync } from "node:fs";
 import { execa } from "execa";
-import { type Env, type Exit, type Muster, type Place, place, runMuster, startMuster } from "../e2e/muster.ts";
+import {
+  EMPTY_REGISTRY,
+  type Env,
+  type Exit,
+  type Muster,
+  type Place,
+  place,
+  runMuster,
+  startMuster,
+} from "../e2e/muster.ts";
 import { closedPort } from "../e2e/services.ts";
 
 /** A place whose volume belongs to the user of the images, as docs/operations.md has it made. */
@@ -57,7 +66,8 @@ export async function runContainer(options: ContainerOptions): Promise<Exit> {
 async function runFlags(name: string, { volume, env = {}, flags = [] }: ContainerOptions): Promise<string[]> {
   // Each has a network of its own elsewhere; here the ports have to differ.
   const ollama = `127.0.0.1:${await closedPort()}`;
-  const variables = { HTTP_PORT: "0", OLLAMA_HOST: ollama, OLLAMA_URL: `http://${ollama}`, ...env };
+  const own = { HTTP_PORT: "0", OLLAMA_HOST: ollama, OLLAMA_URL: `http://${ollama}` };
+  const variables = { ...own, OLLAMA_REGISTRY: EMPTY_REGISTRY, ...env };
   return [
     ...["--name", name, "--rm", "--network=host", "--pull=never"],
     // It is systemd that would run them; tests do it by hand.

@@ -18,6 +18,7 @@ import { openWorkplace } from "../workplace.ts";
 
 const ROUNDS = 5;
 const REST_MS = 10_000;
+const LOOK_MS = 100;
 const FETCHED_BYTES = 2 ** 31;
 const MEMORY = "512m";
 
@@ -83,32 +84,44 @@ async function measureStart({ image, volume, hub, coordinator }: Subject & { coo
   await container.line(/Registered with the coordinator/);
   const registeredMs = since(from);
   await sleep(REST_MS);
-  const restRssMib = await memoryOf(container, "VmRSS");
+  const restRssMib = await memoryOf(await pidOf(container), "VmRSS");
   const signalled = performance.now();
   container.kill("SIGTERM");
   await container.exited;
   return { emptyMs, livezMs, registeredMs, restRssMib, stopMs: since(signalled) };
 }
 
-/** Peak memory of an agent in MEMORY that has fetched FETCHED_BYTES, in MiB. */
+/** Peak memory of muster in a container of MEMORY while it fetches FETCHED_BYTES, in MiB. */
 async function measureFetch({ image, volume, hub }: Subject): Promise<number> {
   const flags = [`--memory=${MEMORY}`, `--memory-swap=${MEMORY}`];
-  await using container = await startContainer({
-    image,
-    volume,
-    env: settings(hub),
-    flags,
-    command: ["muster", "start"],
+  const command = ["muster", "sync", "--prefetch"];
+  await using container = await startContainer({ image, volume, env: settings(hub), flags, command });
+  await container.line(/Downloading/);
+  const pid = await pidOf(container);
+  let peak = 0;
+  let ended = false;
+  const end = container.exited.finally(() => {
+    ended = true;
   });
-  await until("all is fetched", () => container.stdout.some((line) => line.includes("Ready:")), 600_000);
-  return memoryOf(container, "VmHWM");
+  while (!ended) {
+    // The high-water mark, until there is nobody any more who had one.
+    peak = (await memoryOf(pid, "VmHWM")) || peak;
+    await sleep(LOOK_MS);
+  }
+  const { code, stdout } = await end;
+  if (code !== 0) throw new Error(`the fetch ended with ${code}:\n${stdout}`);
+  return peak;
 }
 
-async function memoryOf({ name }: Container, key: "VmRSS" | "VmHWM"): Promise<number> {
+async function pidOf({ name }: Container): Promise<number> {
   const { stdout } = await execa("podman", ["top", name, "hpid", "args"]);
-  const pid = /^(\d+)\s+\/opt\/muster\/bin\/node/m.exec(stdout)?.[1];
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Math.round(Number(new RegExp(`${key}:\\s+(\\d+)`).exec(status)?.[1]) / 1024);
+  return Number(/^(\d+)\s+\/opt\/muster\/bin\/node/m.exec(stdout)?.[1]);
+}
+
+/** In MiB; 0 where there is no such process any more. */
+async function memoryOf(pid: number, key: "VmRSS" | "VmHWM"): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  return Math.round(Number(new RegExp(`${key}:\\s+(\\d+)`).exec(status)?.[1] ?? 0) / 1024);
 }
 
 function isAlive(port: number): Promise<boolean> {

@@ -126,7 +126,7 @@ Of the CPU worker, under podman with the host's network; all is on the volume, a
 | \`podman run\` to /livez | ${of("livezMs")} ms | |
 | \`podman run\` to registered | ${of("registeredMs")} ms | |
 | RSS at rest, 10 s after | ${of("restRssMib")} MiB | |
-| peak RSS having fetched 2 GiB, in a container of 512 MiB | ${fetchingRssMib} MiB | ≤ 130 MiB |
+| peak RSS of a sync of 2 GiB, in a container of 512 MiB | ${fetchingRssMib} MiB | ≤ 130 MiB |
 | SIGTERM to the container's end | ${of("stopMs")} ms | |`;
 }
 

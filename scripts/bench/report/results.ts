@@ -44,7 +44,7 @@ const imagesRound = z.object({
 const imagesResult = origin.extend({
   layerBytes: z.number(),
   rounds: z.array(imagesRound),
-  /** Peak of an agent in 512 MiB that has fetched 2 GiB. */
+  /** Peak of `muster sync` in a container of 512 MiB that fetches 2 GiB. */
   fetchingRssMib: z.number(),
 });
 const results = z.object({
