@@ -16,9 +16,17 @@ import { type LogLevel, type Settings, settings } from "./settings.ts";
 /** The repository or image root: the folder above `src/` or `dist/`. */
 const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
 
+/** What a coordinator may ask for beyond the catalog. */
+export interface ModelPolicy {
+  mode: "catalog" | "patterns" | "any";
+  /** Globs for references. */
+  patterns: string[];
+}
+
 export interface Config {
   workerType: string | null;
   workerId: string | null;
+  modelPolicy: ModelPolicy;
   catalogFile: string;
   catalogOverlay: string | null;
   modelCacheDir: string;
@@ -126,6 +134,7 @@ function derive(given: Settings, problems: string[]): Config {
   return {
     workerType: given.WORKER_TYPE ?? null,
     workerId: given.WORKER_ID ?? null,
+    modelPolicy: modelPolicy(given, problems),
     catalogFile:
       filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? join(PACKAGE_ROOT, "worker-types.json"),
     catalogOverlay: filePath("WORKER_TYPES_OVERLAY", given.WORKER_TYPES_OVERLAY, problems),
@@ -200,6 +209,16 @@ function warnings(given: Settings, hfHubCache: string): string[] {
     );
   }
   return found;
+}
+
+function modelPolicy({ MODEL_POLICY, MODEL_POLICY_PATTERNS }: Settings, problems: string[]): ModelPolicy {
+  const patterns = (MODEL_POLICY_PATTERNS ?? "").split(",").map((pattern) => pattern.trim());
+  const given = patterns.filter((pattern) => pattern !== "");
+  if (MODEL_POLICY === "patterns" && given.length === 0)
+    problems.push(
+      'MODEL_POLICY is "patterns" and MODEL_POLICY_PATTERNS is not set; set it to globs such as hf:acme/*.',
+    );
+  return { mode: MODEL_POLICY ?? "catalog", patterns: given };
 }
 
 function logFile(given: string | undefined): Config["logFile"] {

@@ -130,6 +130,8 @@ export interface ModelSpec {
   adapterOf: string | null;
   /** Why this variant, in words. */
   reason: string;
+  /** Asked for by a coordinator, not by the worker type; never required. */
+  runTime?: boolean;
 }
 
 /** `git-sha1` is sha1("blob " + size + NUL + content), as git names its objects. */

@@ -41,6 +41,18 @@ export const settings = z.object({
     allowed: "a path or file:// URL",
     otherwise: "none",
   }),
+  MODEL_POLICY: setting("Worker", choice("catalog", "patterns", "any"), {
+    description:
+      "Which models a coordinator may ask for at run time: those of the catalog, also those that match MODEL_POLICY_PATTERNS, or any of the hub, the registry and the object store that this worker uses.",
+    allowed: "catalog, patterns or any",
+    otherwise: "`catalog`",
+  }),
+  MODEL_POLICY_PATTERNS: setting("Worker", text, {
+    description:
+      "Globs for references such as `hf:acme/*`, `ollama:qwen*`, `s3://models/prod/**`; `*` ends at a slash, `**` does not.",
+    allowed: "globs, separated by commas",
+    otherwise: "none; MODEL_POLICY=patterns needs them",
+  }),
   MODEL_CACHE_DIR: setting("Volume", path, {
     description: "The shared volume of models.",
     allowed: "a path",
@@ -237,7 +249,7 @@ export const settings = z.object({
   }),
   STATE_DIR: setting("Operation", path, {
     description:
-      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator). Never the shared volume.",
+      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator, models that it asked for). Never the shared volume.",
     allowed: "a path",
     otherwise: "`/var/lib/muster`, else `$XDG_STATE_HOME/muster`, else a folder under the temporary one",
   }),

@@ -19,6 +19,8 @@ export interface ModelStatus {
   /** Bytes a second, over the last seconds. */
   rate: number;
   error: ErrorData | null;
+  /** Other names under which a coordinator asked for it. */
+  asked: string[];
 }
 
 export interface EngineStatus {
@@ -85,6 +87,8 @@ export interface AgentStatus {
 export type StatusEvent =
   | { kind: "agent" }
   | { kind: "model"; model: ModelStatus }
+  /** This worker has it no more. */
+  | { kind: "removed"; model: ModelStatus }
   /** A job began, or ended so. */
   | { kind: "job"; job: RunningJob; end: JobEnd | null }
   | { kind: "coordinator" };
@@ -96,6 +100,7 @@ export interface StatusBoard {
   update(change: Partial<Omit<AgentStatus, "models" | "jobs" | "coordinator" | "ready">>): void;
   /** Adds the model or merges the change into it. */
   setModel(id: string, change: Partial<Omit<ModelStatus, "id">>): void;
+  removeModel(id: string): void;
   /** The job stands on the board, and may be changed there, until it ends. */
   startJob(job: RunningJob): void;
   endJob(job: RunningJob, end: JobEnd): void;
@@ -116,6 +121,7 @@ const NEW_MODEL: Omit<ModelStatus, "id"> = {
   bytesTotal: 0,
   rate: 0,
   error: null,
+  asked: [],
 };
 
 export function createStatusBoard(
@@ -161,6 +167,13 @@ export function createStatusBoard(
       settle();
       emit({ kind: "model", model });
       if (current.state !== before) emit({ kind: "agent" });
+    },
+    removeModel(id) {
+      const model = models.get(id);
+      if (!model) return;
+      models.delete(id);
+      settle();
+      emit({ kind: "removed", model });
     },
     startJob(job) {
       current.jobs = [...current.jobs, job];

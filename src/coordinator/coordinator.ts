@@ -8,6 +8,7 @@ import { nodeHttp, nodeHttps } from "../node-http.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
 import { handleRequest } from "./http-api.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
+import { ModelRequests } from "./model-requests.ts";
 import { refuseUpgrade } from "./refuse-upgrade.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import { openMemoryStore } from "./stores/memory.ts";
@@ -58,6 +59,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const registry = createWorkerRegistry({ ...terms, log });
   const dispatcher = new Dispatcher({ ...terms, store: options.store ?? openMemoryStore(), workers: registry, log });
+  const models = new ModelRequests({ workers: registry, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -67,7 +69,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     handleProtocols: () => SUBPROTOCOL,
   };
   const sockets = new WebSocketServer(settings);
-  const api = { registry, dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
+  const api = { registry, dispatcher, models, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
   const server = tls ? nodeHttps().createServer(tls) : nodeHttp().createServer();
   server.on("request", (request, response) => handleRequest(request, response, api));
   server.on("upgrade", (request, socket, head) => {
@@ -79,6 +81,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sweep = () => {
     registry.sweep();
     dispatcher.sweep();
+    models.sweep();
   };
   const sweeper = setInterval(sweep, Math.min(1_000, terms.leaseMs / 4));
 

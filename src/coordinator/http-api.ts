@@ -5,6 +5,8 @@ import { apiError, UNAUTHORIZED } from "./api-error.ts";
 import { isAuthorized } from "./authorize.ts";
 import type { Dispatcher } from "./jobs/dispatcher.ts";
 import { cancelJob, showJob, submitJob } from "./jobs-api.ts";
+import type { ModelRequests } from "./model-requests.ts";
+import { handleModels, isModelsPath } from "./models-api.ts";
 import type { WorkerRegistry } from "./worker-registry.ts";
 
 const COMMANDS = new Map<string, CoordinatorPayload>([
@@ -17,6 +19,7 @@ const COMMANDS = new Map<string, CoordinatorPayload>([
 export interface ApiContext {
   registry: WorkerRegistry;
   dispatcher: Dispatcher;
+  models: ModelRequests;
   clientToken: string | null;
   maxBody: number;
 }
@@ -43,6 +46,7 @@ function answer(request: IncomingMessage, context: ApiContext): Answer | Promise
   if (!isAuthorized(request, context.clientToken)) {
     return { status: 401, body: UNAUTHORIZED, headers: { "www-authenticate": "Bearer" } };
   }
+  if (isModelsPath(path)) return handleModels(request, path, context);
   const match = /^\/v1\/(workers|jobs)(?:\/([^/]+)(?:\/([^/]+))?)?$/.exec(path);
   if (!match) return notFound(`There is no ${path}.`);
   const [, what, segment, command] = match;

@@ -59,7 +59,7 @@ function noJob(id: string): Answer {
 }
 
 /** Null where it is longer than allowed. */
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<string | null> {
+export async function readBody(request: IncomingMessage, maxBytes: number): Promise<string | null> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -71,7 +71,7 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<str
   return bytes > maxBytes ? null : Buffer.concat(chunks).toString();
 }
 
-function jsonOf(text: string): unknown {
+export function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

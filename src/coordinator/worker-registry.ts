@@ -125,8 +125,12 @@ function membership(record: WorkerRecord, events: { current(): boolean; heard():
       view.lastBeatAt = new Date().toISOString();
       Object.assign(view, { state, ready, vitals: { slotsFree, gpus, diskFreeBytes, loopLagMs } });
     },
-    model({ t: _t, id: _id, ts: _ts, ...report }) {
+    model({ t: _t, id: _id, ts: _ts, removed, ...report }) {
       if (!events.heard()) return;
+      if (removed) {
+        view.models = view.models.filter(({ model }) => model !== report.model);
+        return;
+      }
       const position = view.models.findIndex(({ model }) => model === report.model);
       view.models = position < 0 ? [...view.models, report] : view.models.with(position, report);
     },

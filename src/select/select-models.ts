@@ -132,7 +132,7 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
 }
 
 /** The model, and its adapters behind it. */
-function toSpecs(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel[] {
+export function toSpecs(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel[] {
   const { id, task, license, gated, prompts } = reference.model;
   const { context, gpus, need, reason } = placement;
   const required = !reference.optional;
@@ -153,12 +153,12 @@ function toSpecs(reference: ModelReference, variant: Variant, placement: Placeme
 }
 
 /** vLLM keeps all adapters beside the model, Ollama one. */
-function adapterBytes({ adapters, engine }: Variant, factsOf: SelectInput["factsOf"]): number {
+export function adapterBytes({ adapters, engine }: Variant, factsOf: SelectInput["factsOf"]): number {
   const sizes = adapters.map(({ variant }) => factsOf(variant)?.weightsBytes ?? variant.sizeBytes ?? 0);
   return engine === "ollama" ? Math.max(0, ...sizes) : sizes.reduce((sum, size) => sum + size, 0);
 }
 
-function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
+export function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
   if (type.gpu === "none" || enableGpu === "false") return [];
   const floor = (minGpuMemoryGb ?? type.minGpuMemoryGb) * 1e9;
   return hardware.gpus.flatMap((gpu, index) => ((totalBytes(gpu) ?? Number.POSITIVE_INFINITY) >= floor ? [index] : []));

@@ -35,6 +35,16 @@ function somewhere(hub: { url: string }, env: Env = {}): Place {
   return place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, ...env });
 }
 
+test.concurrent("sync takes what no catalog has by a reference to its source", async ({ expect }) => {
+  await using hub = await startHub({ repos: [{ id: "acme/new", files: sentenceTransformerRepo("acme/new") }] });
+  using here = somewhere(hub);
+  const { code, stdout } = await runMuster(["sync", "hf:acme/new@main", "--json"], here.env);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ models: [{ id: "hf:acme/new", state: "stored" }] });
+  const wrong = await runMuster(["sync", "hf:acme/../new"], here.env);
+  expect(wrong.stderr).toMatch(/^error MODEL_UNKNOWN: .+\nhint .+hf:org\/name\[@revision\]/);
+});
+
 test.concurrent("sync fetches what is missing and ends; a second time it fetches nothing", async ({ expect }) => {
   await using hub = await startMiniLmHub();
   using here = somewhere(hub);

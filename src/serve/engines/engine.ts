@@ -98,6 +98,8 @@ export interface Engine {
   ): Promise<EngineAnswer>;
   /** Loads the model by the smallest call of its task. Loading may take minutes: only the signal ends it. */
   warmUp(model: EngineModel, signal: AbortSignal): Promise<void>;
+  /** Takes the model out of memory; left out by engines that cannot. */
+  unload?(model: EngineModel, signal: AbortSignal): Promise<void>;
   /** Short; never throws. */
   probe(signal: AbortSignal): Promise<EngineHealth>;
 }

@@ -61,6 +61,11 @@ export function ollamaEngine(url: string): Engine {
       if (model.adapter) await createAdapter(http, model.name, { ...model.adapter, signal });
       await unlessBusy(signal, () => load(http, model, signal));
     },
+    async unload({ name }, signal) {
+      const client = ollamaClient(http, { signal, maxOutputBytes: WARM_UP_BYTES });
+      // Of whatever task it is: an empty prompt that is kept for no time is how Ollama stops a model.
+      await client.generate({ model: name, prompt: "", keep_alive: 0, stream: false });
+    },
     async probe(signal) {
       const answer = await http.ask("/api/version", signal);
       const version = versionAnswer.safeParse(answer?.json).data?.version ?? null;

@@ -15,7 +15,7 @@ export interface ServedModel {
 /** The engines of this worker, and which of its models each of them serves. */
 export interface Engines {
   readonly all: readonly Engine[];
-  /** The models that this worker was chosen for, in their order. */
+  /** The models of this worker from now on, in their order. */
   serve(specs: readonly ModelSpec[]): void;
   /** Those of one engine; `model` is null where the engine says that it serves others. */
   of(engine: Engine): { spec: ModelSpec; model: EngineModel | null }[];
@@ -37,12 +37,14 @@ export function openEngines({ config, storedOf }: OpenEnginesOptions): Engines {
   let models: readonly ModelSpec[] = [];
   /** By engine, then by model id: what the engine calls it. Nothing is known of an engine before it has answered. */
   const names = new Map<EngineKind, Map<string, string>>();
+  /** Engines that say what they serve, so that they do not serve what is not among it. */
+  const listing = new Set<EngineKind>();
   const adapters = new Map<string, EngineAdapter>();
 
   const ofKind = (kind: EngineKind) => models.filter(({ variant }) => variant.engine === kind);
   const asked = (spec: ModelSpec): EngineModel | null => {
-    const known = names.get(spec.variant.engine);
-    const name = known ? known.get(spec.id) : usualName(spec);
+    const { engine } = spec.variant;
+    const name = names.get(engine)?.get(spec.id) ?? (listing.has(engine) ? undefined : usualName(spec));
     const { id, task, context, prompts } = spec;
     const model = { id, task, context, prompts, adapter: adapters.get(id) };
     return name === undefined ? null : { ...model, name };
@@ -77,6 +79,8 @@ export function openEngines({ config, storedOf }: OpenEnginesOptions): Engines {
         served.set(spec.id, adapterName(spec.id, adapter, revision));
       }
       names.set(kind, served);
+      if (listed) listing.add(kind);
+      else listing.delete(kind);
     },
   };
 }
