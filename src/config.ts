@@ -4,6 +4,7 @@ import type { CertificateFiles } from "./client-certificate.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
+import { type GatewayConfig, gatewayConfig } from "./gateway-settings.ts";
 import { readMirrors } from "./mirrors.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
@@ -58,6 +59,7 @@ export interface Config {
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
   coordinatorCertificate: CertificateFiles | null;
+  gateway: GatewayConfig;
   maxConnections: number;
   /** Bytes a second; null without a limit. */
   maxBandwidth: number | null;
@@ -170,6 +172,7 @@ function derive(given: Settings, problems: string[]): Config {
       ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
       : null,
     coordinatorCertificate: certificateFiles(given, problems),
+    gateway: gatewayConfig(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,

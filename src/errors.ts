@@ -59,6 +59,8 @@ export const errorCodes = {
   OUT_OF_MEMORY: again,
   GPU_LOST: again,
   TIMEOUT: { exit: EXIT.tryAgain, retryable: false },
+  QUEUE_FULL: again,
+  JOB_EXISTS: { exit: EXIT.usage, retryable: false },
   DRAINING: again,
   STALE_ATTEMPT: { exit: EXIT.failed, retryable: false },
   COORDINATOR_UNREACHABLE: again,

@@ -18,6 +18,7 @@ type Group =
   | "Hardware"
   | "Engines"
   | "Coordinator"
+  | "Gateway"
   | "Transfer"
   | "Operation";
 

@@ -1,20 +1,10 @@
 import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
+import { gatewaySettings } from "./gateway-settings.ts";
+import { hardwareSettings } from "./hardware-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
-import {
-  bandwidth,
-  choice,
-  duration,
-  flag,
-  isUrl,
-  number,
-  numbers,
-  path,
-  port,
-  text,
-  token,
-} from "./setting-values.ts";
+import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -139,43 +129,7 @@ export const settings = z.object({
     otherwise: "`false`",
   }),
   ...objectStoreSettings,
-  ENABLE_GPU: setting("Hardware", z.stringFormat("mode", /^(auto|true|false|1|0)$/i), {
-    description:
-      "`true` refuses to start without a usable GPU, `false` ignores GPUs, `auto` falls back to the CPU worker type.",
-    allowed: "auto, true or false",
-    otherwise: "`auto`",
-  }),
-  MIN_GPU_MEMORY_GB: setting("Hardware", number, {
-    description: "GPUs with less memory (in gigabytes, 10⁹ bytes) are not used.",
-    allowed: "a number",
-    otherwise: "that of the worker type",
-  }),
-  PLAN_GPU_MEMORY_GB: setting("Hardware", numbers, {
-    description:
-      "Gigabytes of each GPU of the machines that `muster sync --prefetch` fetches for: `24`, or `80,80` for two of them; 0 for none.",
-    allowed: "numbers with commas between them",
-    otherwise: "the GPUs of this machine, else one of 24 GB",
-  }),
-  NVIDIA_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "GPUs this worker may see: indices, UUIDs, MIG UUIDs, all, none or void.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  CUDA_VISIBLE_DEVICES: setting("Hardware", z.string(), {
-    description: "GPUs the engine may see, among those visible: indices, UUIDs or MIG UUIDs.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  ROCR_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "AMD GPUs this worker may see.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  HIP_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "AMD GPUs the engine may see, among those visible.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
+  ...hardwareSettings,
   ...engineSettings,
   COORDINATOR_URL: setting(
     "Coordinator",
@@ -187,7 +141,8 @@ export const settings = z.object({
     },
   ),
   COORDINATOR_TOKEN: setting("Coordinator", token, {
-    description: "Bearer token for the coordinator; for `muster coordinator`, the token it asks for.",
+    description:
+      "Bearer token for the coordinator; for `muster coordinator`, the token it asks workers for, and everybody where there is no other.",
     allowed: "printable characters without spaces",
     otherwise: "none",
     secret: true,
@@ -213,6 +168,7 @@ export const settings = z.object({
     allowed: "a readable file, together with COORDINATOR_CERT_FILE",
     otherwise: "none",
   }),
+  ...gatewaySettings,
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),

@@ -52,6 +52,7 @@ describe("what the documents tell people to run", async () => {
     "docs/errors.md",
     "docs/model-flow.md",
     "docs/job-flow.md",
+    "docs/coordinator.md",
     "docs/engines.md",
     "docs/operations.md",
     "docs/images.md",

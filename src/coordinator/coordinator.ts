@@ -4,33 +4,51 @@ import type { AddressInfo } from "node:net";
 import { type ServerOptions, WebSocketServer } from "ws";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { nodeHttp, nodeHttps } from "../node-http.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
-import { handleRequest } from "./http-api.ts";
+import { Access, type Secret } from "./gateway/access/access.ts";
+import type { ClientKey } from "./gateway/access/client-keys.ts";
+import { Limits } from "./gateway/access/limits.ts";
+import { digestOf } from "./gateway/access/secret.ts";
+import { createHttpApi } from "./gateway/http-api.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
-import { ModelRequests } from "./model-requests.ts";
-import { refuseUpgrade } from "./refuse-upgrade.ts";
+import type { Jobs } from "./jobs/jobs.ts";
+import { ModelRequests } from "./models/model-requests.ts";
+import { openServer, type TlsMaterial } from "./open-server.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import { openMemoryStore } from "./stores/memory.ts";
-import { createWorkerRegistry } from "./worker-registry.ts";
-import { serveWorker, type Terms } from "./worker-session.ts";
-import type { WorkerView } from "./worker-view.ts";
+import { refuseUpgrade } from "./workers/refuse-upgrade.ts";
+import { createWorkerRegistry } from "./workers/worker-registry.ts";
+import { serveWorker, type Terms } from "./workers/worker-session.ts";
+import type { WorkerView } from "./workers/worker-view.ts";
 
-export type { WorkerView } from "./worker-view.ts";
+export type { WorkerView } from "./workers/worker-view.ts";
 
 export interface CoordinatorOptions extends Partial<Terms> {
   host: string;
   /** 0 takes any free one. */
   port: number;
-  /** What workers show; null lets any in, on loopback only. */
-  workerToken: string | null;
-  /** What callers of the HTTP API show; null likewise. */
-  clientToken: string | null;
+  /** What workers show, or what gives its digest; null lets any in, on loopback only. */
+  workerToken: string | null | Secret;
+  /** What callers of the HTTP API show, who are administrators while there is neither admin token nor key; null likewise. */
+  clientToken: string | null | Secret;
+  adminToken?: string | null | Secret;
+  /** As they are now; null: none are asked for. */
+  clientKeys?: () => readonly ClientKey[] | null;
+  /** Origins whose pages may use the API. */
+  corsOrigins?: readonly string[];
   log: Logger;
   /** Where jobs are kept; in memory where not given. Closed with the coordinator. */
   store?: JobStore;
-  /** PEM; serves https and wss. */
-  tls?: { cert: string | Buffer; key: string | Buffer };
+  /** Jobs that may wait; more are refused. */
+  maxQueue?: number;
+  /** Of each named key; null: as many as may altogether. */
+  maxQueuePerKey?: number | null;
+  /** How long jobs that have ended are kept. */
+  jobRetentionMs?: number;
+  /** Between signs of life on a stream that has nothing to say. */
+  keepAliveMs?: number;
+  /** Serves https and wss. A function is asked again, so that certificates may be renewed. */
+  tls?: TlsMaterial | (() => TlsMaterial);
 }
 
 export interface Coordinator extends AsyncDisposable {
@@ -40,13 +58,17 @@ export interface Coordinator extends AsyncDisposable {
   wsUrl: string;
   port: number;
   workers(): WorkerView[];
-  jobs: Pick<Dispatcher, "submit" | "get" | "cancel">;
+  jobs: Jobs;
   /** False where the worker is not connected. */
   send(workerId: string, payload: CoordinatorPayload): boolean;
   /** Sends the workers away with 1012, so that they come back once it runs again. */
   close(): Promise<void>;
 }
 
+const MAX_QUEUE = 10_000;
+const JOB_RETENTION_MS = 86_400_000;
+const KEEP_ALIVE_MS = 10_000;
+const PRUNE_MS = 60_000;
 /** What an offer has beside the input. */
 const OFFER_BYTES = 4096;
 /** How long a worker gets to answer a close frame. */
@@ -54,11 +76,19 @@ const CLOSE_TIMEOUT_MS = 1_000;
 
 /** The reference coordinator: one process; workers in memory, jobs in its store. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { host, log, tls, workerToken, clientToken } = options;
-  requireTokens(options);
+  const { host, log, store = openMemoryStore(), maxQueue = MAX_QUEUE, keepAliveMs = KEEP_ALIVE_MS } = options;
+  const access = new Access({
+    workerToken: secretOf(options.workerToken),
+    clientToken: secretOf(options.clientToken),
+    adminToken: secretOf(options.adminToken ?? null),
+    clientKeys: options.clientKeys ?? (() => null),
+    maxQueuePerKey: options.maxQueuePerKey ?? null,
+  });
+  requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const registry = createWorkerRegistry({ ...terms, log });
-  const dispatcher = new Dispatcher({ ...terms, store: options.store ?? openMemoryStore(), workers: registry, log });
+  const boundsOf = (client: string | null) => access.boundsOf(client);
+  const jobs = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log });
   const models = new ModelRequests({ workers: registry, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
@@ -69,30 +99,41 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     handleProtocols: () => SUBPROTOCOL,
   };
   const sockets = new WebSocketServer(settings);
-  const api = { registry, dispatcher, models, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
-  const server = tls ? nodeHttps().createServer(tls) : nodeHttp().createServer();
-  server.on("request", (request, response) => handleRequest(request, response, api));
+  const limits = new Limits(store);
+  const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
+  const gateway = { jobs, registry, models, limits, maxBody, keepAliveMs, log };
+  const { server, renew, needsCertificate } = openServer(options.tls);
+  server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
-    if (refuseUpgrade(request, socket, workerToken)) return;
-    sockets.handleUpgrade(request, socket, head, (opened) => serveWorker(opened, { registry, dispatcher, terms, log }));
+    if (refuseUpgrade(request, socket, { access, needsCertificate })) return;
+    sockets.handleUpgrade(request, socket, head, (opened) => serveWorker(opened, { registry, jobs, terms, log }));
   });
   const port = await listen(server, options);
   const sweep = () => {
     registry.sweep();
-    dispatcher.sweep();
+    jobs.sweep();
     models.sweep();
+    access.sweep();
+    limits.sweep();
+    renew();
   };
   const sweeper = setInterval(sweep, Math.min(1_000, terms.leaseMs / 4));
+  const prune = () => {
+    const before = Date.now() - (options.jobRetentionMs ?? JOB_RETENTION_MS);
+    store.prune(before).catch((error: unknown) => log.error({ err: error }, "Old jobs could not be removed"));
+  };
+  const pruner = setInterval(prune, PRUNE_MS);
 
   const shut = async () => {
     clearInterval(sweeper);
+    clearInterval(pruner);
     const gone = once(server, "close");
     server.close();
     for (const socket of sockets.clients) socket.close(CLOSE.serviceRestart, "the coordinator stops");
     server.closeAllConnections();
     await gone;
-    dispatcher.close();
+    await jobs.close();
   };
   let closing: Promise<void> | null = null;
   const close = () => {
@@ -100,29 +141,35 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     return closing;
   };
   const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-  const url = `${tls ? "https" : "http"}://${authority}`;
+  const url = `${options.tls ? "https" : "http"}://${authority}`;
   log.debug({ url }, "The coordinator listens");
   return {
     url,
     wsUrl: url.replace(/^http/, "ws"),
     port,
     workers: () => registry.list(),
-    jobs: dispatcher,
+    jobs,
     send: (workerId, payload) => registry.send(workerId, payload),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
-function requireTokens({ host, workerToken, clientToken }: CoordinatorOptions): void {
+function requireTokens(host: string, access: Access): void {
   const isLoopback = /^(localhost|127(\.\d{1,3}){3}|::1)$/i.test(host);
-  if (isLoopback || (workerToken !== null && clientToken !== null)) return;
-  const missing = [workerToken === null ? "workers" : null, clientToken === null ? "the HTTP API" : null];
+  if (isLoopback || !(access.workersAreOpen || access.isOpen)) return;
+  const missing = [access.workersAreOpen ? "workers" : null, access.isOpen ? "the HTTP API" : null];
   throw new MusterError(
     "CONFIG_INVALID",
     `The coordinator would listen on ${host} without a token for ${missing.filter(Boolean).join(" and ")}.`,
     { hint: "Give both tokens (`openssl rand -hex 32` makes one), or listen on 127.0.0.1." },
   );
+}
+
+function secretOf(given: string | null | Secret): Secret {
+  if (typeof given === "function") return given;
+  const digest = given === null ? null : digestOf(given);
+  return () => digest;
 }
 
 /** Options that were given as undefined must not hide the defaults. */

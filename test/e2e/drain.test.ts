@@ -28,10 +28,11 @@ const isReady = ({ ready, models }: { ready: boolean; models: { state: string }[
 const chatsAt = (engine: OpenAiEngine) =>
   engine.requests.filter(({ path, body }) => path === "/v1/chat/completions" && body.messages[0].content === "hello");
 
-function submit(coordinator: TestCoordinator, count: number): string[] {
+async function submit(coordinator: TestCoordinator, count: number): Promise<string[]> {
   const input = { messages: [{ role: "user", content: "hello" }] };
   const job = { kind: "chat", model: "echo", input, stream: true } as const;
-  return Array.from({ length: count }, () => coordinator.jobs.submit(job).id);
+  const jobs = await Promise.all(Array.from({ length: count }, () => coordinator.jobs.submit(job)));
+  return jobs.map(({ id }) => id);
 }
 
 test.concurrent("SIGTERM with eight streaming jobs: all are done, then the worker leaves", async ({ expect }) => {
@@ -44,22 +45,22 @@ test.concurrent("SIGTERM with eight streaming jobs: all are done, then the worke
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();
   engine.script.pieces = [{ text: "hi " }, { text: "there" }];
   engine.script.hold = { piece: 1, until: gate };
-  const ids = submit(coordinator, SLOTS);
+  const ids = await submit(coordinator, SLOTS);
   await until("all run", () => chatsAt(engine).length === SLOTS, 45_000);
   agent.kill("SIGTERM");
   await agent.line(/INFO {2}Draining: told to stop/);
-  const late = submit(coordinator, 1);
+  const late = await submit(coordinator, 1);
   open();
   const { code, stderr } = await agent.exited;
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   for (const id of ids) {
-    expect(coordinator.jobs.get(id)).toMatchObject({
+    expect(await coordinator.jobs.get(id)).toMatchObject({
       state: "done",
       attempt: 1,
       outcome: { output: { choices: [{ message: { content: "hi there" } }] } },
     });
   }
-  expect(coordinator.jobs.get(late[0]!)).toMatchObject({ state: "queued" });
+  expect(await coordinator.jobs.get(late[0]!)).toMatchObject({ state: "queued" });
   expect(await coordinator.list()).toEqual([]);
 });
 
@@ -75,15 +76,15 @@ test.concurrent("a job that is longer than DRAIN_TIMEOUT is given back, and done
   await using agent = startMuster(["start"], first.env);
   await coordinator.worker("it is ready", isReady);
   engine.script.hold = { piece: 1, until: new Promise(() => undefined) };
-  const [id = ""] = submit(coordinator, 1);
+  const [id = ""] = await submit(coordinator, 1);
   const running = await until("it runs", () => chatsAt(engine)[0], 45_000);
   using second = chatWorker(other, coordinator);
   await using successor = startMuster(["start"], second.env);
   agent.kill("SIGTERM");
   await running.gone;
   expect((await agent.exited).code).toBe(0);
-  await until("another worker has done it", () => coordinator.jobs.get(id)?.state === "done", 45_000);
-  expect(coordinator.jobs.get(id)).toMatchObject({
+  await until("another worker has done it", async () => (await coordinator.jobs.get(id))?.state === "done", 45_000);
+  expect(await coordinator.jobs.get(id)).toMatchObject({
     outcome: { output: { choices: [{ message: { content: "hi there" } }] } },
   });
   expect(chatsAt(other)).toHaveLength(1);

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { ModelView } from "../../src/coordinator/model-view.ts";
+import type { ModelView } from "../../src/coordinator/models/model-view.ts";
 import { type Hub, startHub } from "../fakes/hub/hub.ts";
 import { type OpenAiEngine, startOpenAiEngine } from "../fakes/openai-engine.ts";
 import { causalLmRepo } from "../fakes/tiny-models.ts";
@@ -77,7 +77,7 @@ test("a model is asked for, fetched, loaded, does a job, and is removed", async 
     "it is ready",
     ({ ready, models }) => ready && models.some(({ state }) => state === "ready"),
   );
-  const early = coordinator.jobs.submit({ ...CHAT, model: MODEL });
+  const early = await coordinator.jobs.submit({ ...CHAT, model: MODEL });
 
   const gate = holdWeights(hub);
   const asked = await call("POST", "/v1/models", { model: MODEL });
@@ -99,16 +99,16 @@ test("a model is asked for, fetched, loaded, does a job, and is removed", async 
     expect(ready).toMatchObject({ id: MODEL, workers: [{ state: "ready", error: null }] });
   }
 
-  await until("the job is done", () => coordinator.jobs.get(early.id)?.state === "done");
-  const bySource = coordinator.jobs.submit({ ...CHAT, model: REPO });
-  await until("the job is done", () => coordinator.jobs.get(bySource.id)?.state === "done");
+  await until("the job is done", async () => (await coordinator.jobs.get(early.id))?.state === "done");
+  const bySource = await coordinator.jobs.submit({ ...CHAT, model: REPO });
+  await until("the job is done", async () => (await coordinator.jobs.get(bySource.id))?.state === "done");
   const chats = engine.requests.filter(({ path }) => path === "/v1/chat/completions");
   expect(chats.at(-1)?.body.model).toBe(REPO);
 
   // A job that runs ends first.
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
   engine.script.hold = { piece: 1, until: held };
-  const last = coordinator.jobs.submit({ ...CHAT, model: MODEL });
+  const last = await coordinator.jobs.submit({ ...CHAT, model: MODEL });
   await until(
     "it runs",
     () => engine.requests.filter(({ path }) => path === "/v1/chat/completions").length > chats.length,
@@ -120,12 +120,12 @@ test("a model is asked for, fetched, loaded, does a job, and is removed", async 
   await coordinator.worker("it takes no more jobs", ({ models }) =>
     models.some(({ model, state }) => model === MODEL && state === "stored"),
   );
-  const late = coordinator.jobs.submit({ ...CHAT, model: MODEL });
-  expect(coordinator.jobs.get(last.id)?.state).toBe("assigned");
+  const late = await coordinator.jobs.submit({ ...CHAT, model: MODEL });
+  expect((await coordinator.jobs.get(last.id))?.state).toBe("assigned");
   release();
   await coordinator.worker("it is gone", ({ models }) => models.every(({ model }) => model !== MODEL));
-  await until("the job that ran is done", () => coordinator.jobs.get(last.id)?.state === "done");
-  expect(coordinator.jobs.get(late.id)?.state).toBe("queued");
+  await until("the job that ran is done", async () => (await coordinator.jobs.get(last.id))?.state === "done");
+  expect((await coordinator.jobs.get(late.id))?.state).toBe("queued");
   expect((await call("GET", `/v1/models/${MODEL}`)).status).toBe(404);
   expect(JSON.parse(readFileSync(join(here.folder, "state/run-time-models.json"), "utf8"))).toEqual({
     ...{ formatVersion: 1, asked: [], removed: [] },
@@ -135,7 +135,7 @@ test("a model is asked for, fetched, loaded, does a job, and is removed", async 
   const before = hub.requests.length;
   await call("POST", "/v1/models", { model: "acme/tiny-chat", source: "huggingface" });
   await shows("it is ready again", `/v1/models/${MODEL}`, ({ state }) => state === "succeeded");
-  await until("the job that waited is done", () => coordinator.jobs.get(late.id)?.state === "done");
+  await until("the job that waited is done", async () => (await coordinator.jobs.get(late.id))?.state === "done");
   expect(hub.requests.slice(before)).toEqual([]);
   agent.kill("SIGTERM");
   expect((await agent.exited).code).toBe(0);

@@ -1,99 +1,126 @@
-import type { JobOutcome, JobRef } from "../../job.ts";
+import type { JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { JobKind } from "../../model.ts";
-import { JOB_ERRORS, type JobErrorCode, type WorkerFrame } from "../../protocol.ts";
+import type { JobErrorCode, WorkerFrame } from "../../protocol.ts";
 import type { JobStore } from "../stores/job-store.ts";
-import type { WorkerRegistry } from "../worker-registry.ts";
+import type { WorkerRegistry } from "../workers/worker-registry.ts";
+import { Admission, type ClientBounds } from "./admission.ts";
 import { Assignments } from "./assignments.ts";
-import { Credits } from "./credits.ts";
-import { isFinal, type JobRecord } from "./job-record.ts";
+import { Attempts } from "./attempts.ts";
+import { Fleet } from "./fleet.ts";
+import { Followers } from "./followers.ts";
+import { JobQueue } from "./job-queue.ts";
+import type { JobRecord } from "./job-record.ts";
+import type { JobEvent, JobEvents, JobFilter, JobRequest, Jobs, Resume, WorkerJobs } from "./jobs.ts";
+import { Matcher } from "./matcher.ts";
+import { failed, newJob, queuedJob, sameJob } from "./new-job.ts";
+import { Turns } from "./turns.ts";
 
 type Hello = Extract<WorkerFrame, { t: "hello" }>;
 type Result = Extract<WorkerFrame, { t: "job.result" }>;
-
-export interface JobRequest extends Pick<JobRecord, "kind" | "model" | "input"> {
-  /** Whoever sends the same id again gets the job that there is. */
-  id?: string;
-  stream?: boolean;
-  retrySafe?: boolean;
-  maxAttempts?: number;
-  timeoutMs?: number;
-}
+type Chunk = Extract<WorkerFrame, { t: "job.chunk" }>;
 
 export interface DispatcherOptions {
   store: JobStore;
-  workers: Pick<WorkerRegistry, "send" | "list">;
+  workers: Pick<WorkerRegistry, "send" | "get">;
   leaseMs: number;
   graceMs: number;
+  /** Jobs that may wait. */
+  maxQueue: number;
+  boundsOf: (client: string | null) => ClientBounds;
   log: Logger;
 }
 
-export const JOB_DEFAULTS = { maxAttempts: 10, timeoutMs: 600_000 };
-/** A worker that has turned a job down is not offered it again before. */
-const REJECTED_MS = 1_000;
-
 /** Brings jobs to workers that have a slot and the model ready, and sees to it that each ends once. */
-export class Dispatcher {
+export class Dispatcher implements Jobs, WorkerJobs {
   readonly #options: DispatcherOptions;
-  readonly #queue = new Map<string, JobRecord>();
+  readonly #turns = new Turns();
+  readonly #queue = new JobQueue();
+  readonly #fleet = new Fleet();
+  readonly #followers = new Followers((jobId) => this.#acknowledgeHeld(jobId));
   readonly #assignments: Assignments;
-  readonly #credits = new Credits();
-  /** Jobs by worker that it has turned down, and until when that counts. */
-  readonly #rejections = new Map<string, number>();
-  #scheduled = false;
-  #closed = false;
+  readonly #admission: Admission;
+  readonly #matcher: Matcher;
+  readonly #attempts: Attempts;
+  #order = 0;
 
-  constructor(options: DispatcherOptions) {
+  /** Goes on with the jobs of the store that have not ended. */
+  static async open(options: DispatcherOptions): Promise<Dispatcher> {
+    const dispatcher = new Dispatcher(options);
+    for (const job of await options.store.unfinished()) dispatcher.#recover(job);
+    return dispatcher;
+  }
+
+  private constructor(options: DispatcherOptions) {
     this.#options = options;
+    const { leaseMs, graceMs, maxQueue, boundsOf } = options;
     // The worker ends a job itself when its lease is over; only then another may have it.
-    this.#assignments = new Assignments(options.leaseMs + options.graceMs);
-    for (const job of options.store.unfinished()) {
-      if (job.state === "queued" || job.workerId === null) this.#queue.set(job.id, job);
-      else this.#assignments.add({ jobId: job.id, attempt: job.attempt }, job.workerId);
-    }
+    this.#assignments = new Assignments(leaseMs + graceMs);
+    this.#admission = new Admission({
+      ...{ maxQueue, boundsOf },
+      size: () => this.#queue.size,
+      sizeOf: (client) => this.#queue.sizeOf(client),
+    });
+    this.#matcher = new Matcher({
+      ...{ queue: this.#queue, fleet: this.#fleet },
+      mayRun: (client) => this.#assignments.countOf(client) < (boundsOf(client).concurrent ?? Number.POSITIVE_INFINITY),
+      offer: (job, workerId) => this.#attempts.offer(job, workerId),
+    });
+    this.#attempts = new Attempts({
+      ...options,
+      ...{ turns: this.#turns, queue: this.#queue, fleet: this.#fleet, assignments: this.#assignments },
+      ...{ followers: this.#followers, admission: this.#admission, matcher: this.#matcher },
+    });
   }
 
-  /** Holds the job from now on, whatever becomes of this process. */
-  submit(request: JobRequest): JobRecord {
-    const { kind, model, input, stream = false, retrySafe = true, id = crypto.randomUUID() } = request;
-    const now = Date.now();
-    const job: JobRecord = {
-      ...{ id, kind, model, input, stream, retrySafe },
-      maxAttempts: request.maxAttempts ?? JOB_DEFAULTS.maxAttempts,
-      createdAt: now,
-      deadlineAt: now + (request.timeoutMs ?? JOB_DEFAULTS.timeoutMs),
-      ...{ state: "queued", attempt: 0, failures: 0, workerId: null, outcome: null, finishedAt: null },
+  async submit(request: JobRequest): Promise<JobRecord> {
+    return await this.#take(newJob(request, false), () => undefined);
+  }
+
+  async attend(request: JobRequest): Promise<{ job: JobRecord; events: JobEvents }> {
+    const job = newJob({ ...request, id: undefined }, true);
+    const onLeave = (ended: boolean) => {
+      if (!ended) this.#attempts.later(job.id, () => this.#attempts.cancel(job.id));
     };
-    const { store } = this.#options;
-    if (!store.insert(job)) return store.get(id) ?? job;
-    this.#queue.set(id, job);
-    this.changed();
-    return job;
+    let events = null as JobEvents | null;
+    await this.#take(job, () => {
+      const first = { type: "state", state: "queued", attempt: 0, workerId: null } as const;
+      events = this.#followers.follow(job.id, first, { onLeave });
+    });
+    return { job, events: events! };
   }
 
-  get(id: string): JobRecord | null {
+  get(id: string): Promise<JobRecord | null> {
     return this.#options.store.get(id);
   }
 
-  /** Null where there is no such job. One that runs ends once its worker has heard of it. */
-  cancel(id: string): JobRecord | null {
-    const job = this.get(id);
-    const assignment = this.#assignments.get(id);
-    if (!job || isFinal(job.state)) return job;
-    if (assignment)
-      this.#options.workers.send(assignment.workerId, { t: "job.cancel", jobId: id, attempt: job.attempt });
-    else this.#end(job, job.attempt, failed("CANCELLED", "It was cancelled before it began."));
-    return this.get(id);
+  list(filter: JobFilter): Promise<JobRecord[]> {
+    return this.#options.store.list(filter);
   }
 
-  /** A worker has come: what it has of ours it may keep; what it should have and has not is for others. */
-  joined({ workerId, jobs, results }: Hello): { jobId: string; verdict: "keep" | "abandon"; cs: number }[] {
-    this.#credits.clear(workerId);
+  cancel(id: string): Promise<JobRecord | null> {
+    return this.#turns.take(id, () => this.#attempts.cancel(id));
+  }
+
+  follow(id: string, after?: { attempt: number; cs: number }): Promise<JobEvents | null> {
+    return this.#turns.take(id, async () => {
+      const job = await this.get(id);
+      if (!job) return null;
+      const { state, attempt, workerId } = job;
+      const first: JobEvent =
+        state === "queued" || state === "assigned" ? { type: "state", state, attempt, workerId } : { type: "end", job };
+      return this.#followers.follow(id, first, { after });
+    });
+  }
+
+  async joined({ workerId, jobs, results }: Hello): Promise<Resume[]> {
+    this.#fleet.reset(workerId);
     this.#assignments.renew(workerId, jobs);
     const has = [...jobs, ...results];
-    for (const { jobId, attempt } of this.#assignments.of(workerId)) {
-      if (!has.some((ref) => ref.jobId === jobId && ref.attempt === attempt))
-        this.#giveBack({ jobId, attempt }, "LEASE_LOST", "Its worker lost it.");
+    for (const { jobId, attempt, sent } of this.#assignments.of(workerId)) {
+      // An offer that still waits for the store goes out to this session.
+      if (sent && !has.some((ref) => ref.jobId === jobId && ref.attempt === attempt))
+        this.#attempts.giveBack({ jobId, attempt }, { code: "LEASE_LOST", message: "Its worker lost it." });
     }
     return jobs.map((ref) => {
       const found = this.#assignments.find(ref, workerId);
@@ -101,149 +128,138 @@ export class Dispatcher {
     });
   }
 
-  /** The worker leaves for good, and has said all it had to say. */
-  leaves(workerId: string): void {
-    this.#credits.clear(workerId);
-    for (const ref of this.#assignments.of(workerId)) this.#giveBack(ref, "DRAINING", "Its worker has left.");
+  updated(workerId: string): void {
+    this.#fleet.update(workerId, this.#options.workers.get(workerId));
+    this.#matcher.look(this.#fleet.lanesOf(workerId));
   }
 
-  /** Its socket is gone; its jobs run on. */
+  leaves(workerId: string): void {
+    this.#fleet.remove(workerId);
+    for (const ref of this.#assignments.of(workerId))
+      this.#attempts.giveBack(ref, { code: "DRAINING", message: "Its worker has left." });
+  }
+
   disconnected(workerId: string): void {
-    this.#credits.clear(workerId);
+    this.#fleet.reset(workerId);
   }
 
   credit(workerId: string, kind: JobKind, n: number): void {
-    this.#credits.set(workerId, kind, n);
-    this.changed();
+    this.#fleet.credit(workerId, kind, n);
+    this.#matcher.look(this.#fleet.lanesOf(workerId));
   }
 
-  renew(workerId: string, jobs: readonly JobRef[]): { renewed: string[]; lost: string[] } {
-    return this.#assignments.renew(workerId, jobs);
+  accepted(workerId: string, ref: JobRef): void {
+    this.renew(workerId, [ref]);
+    const found = this.#assignments.find(ref, workerId);
+    if (!found || found.answered) return;
+    found.answered = true;
+    this.#fleet.answered(workerId, found.job, "accepted");
   }
 
   rejected(workerId: string, ref: JobRef, code: JobErrorCode): void {
-    if (!this.#assignments.find(ref, workerId)) return;
-    this.#rejections.set(`${workerId} ${ref.jobId}`, performance.now() + REJECTED_MS);
-    this.#requeue(ref, { failed: false });
-    this.#options.log.debug({ jobId: ref.jobId, workerId, code }, "A worker turned a job down");
-  }
-
-  /** Gives the place up to which chunks have come in order; null where they are nobody's. */
-  chunk(workerId: string, ref: JobRef & { cs: number }): number | null {
     const found = this.#assignments.find(ref, workerId);
+    if (!found) return;
+    this.#options.log.debug({ jobId: ref.jobId, workerId, code }, "A worker turned a job down");
+    const isWrong = code === "UNSUPPORTED";
+    if (!found.answered) this.#fleet.answered(workerId, found.job, isWrong ? "none" : "declined");
+    found.answered = true;
+    const { kind, model } = found.job;
+    const outcome = failed(code, `The model ${model} does not take jobs of the kind ${kind}.`);
+    if (isWrong) this.#attempts.later(ref.jobId, () => this.#attempts.end(ref.jobId, ref.attempt, outcome));
+    else this.#attempts.requeue(found);
+  }
+
+  renew(workerId: string, jobs: readonly JobRef[]): { renewed: string[]; lost: string[] } {
+    // The order to cancel it may have been lost with a socket.
+    for (const { jobId, attempt } of jobs.filter((ref) => this.#assignments.find(ref, workerId)?.cancelled))
+      this.#options.workers.send(workerId, { t: "job.cancel", jobId, attempt });
+    return this.#assignments.renew(workerId, jobs);
+  }
+
+  chunk(workerId: string, { jobId, attempt, cs, delta }: Chunk, bytes: number): number | null {
+    const found = this.#assignments.find({ jobId, attempt }, workerId);
     if (!found) return null;
-    if (ref.cs === found.cs) found.cs += 1;
-    return found.cs;
+    if (cs === found.cs) {
+      found.cs += 1;
+      this.#followers.chunk(jobId, { type: "chunk", attempt, cs, delta }, { bytes, keep: !found.job.attended });
+    }
+    found.held = this.#followers.isSlow(jobId);
+    return found.held ? null : found.cs;
   }
 
-  /** Takes the result into the store; once this returns the worker may forget it. */
-  result(workerId: string, { jobId, attempt, status, output, error, usage, timings }: Result): void {
-    const ref = { jobId, attempt };
-    const job = this.get(jobId);
-    // Of an older attempt, or of a job that has ended: somebody else's result counts.
-    if (!job || isFinal(job.state) || job.attempt !== attempt) return;
-    if (error?.retryable && status === "failed") this.#giveBack(ref, error.code, error.message);
-    else this.#end(job, attempt, { status, output, ...(error && { error }), usage, timings });
-    this.#options.log.debug({ jobId, attempt, workerId, status }, "A job has ended at its worker");
-  }
-
-  /** Something that offers depend on has changed. */
-  changed(): void {
-    if (this.#scheduled || this.#closed) return;
-    this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
-      if (!this.#closed) this.#offer();
+  result(workerId: string, { jobId, attempt, status, output, error, usage, timings }: Result): Promise<void> {
+    return this.#turns.take(jobId, async () => {
+      if (error?.retryable && status === "failed")
+        await this.#attempts.tryAgain({ jobId, attempt }, failed(error.code, error.message));
+      else await this.#attempts.end(jobId, attempt, { status, output, ...(error && { error }), usage, timings });
+      this.#options.log.debug({ jobId, attempt, workerId, status }, "A job has ended at its worker");
     });
   }
 
   /** Ends what has waited too long, and takes jobs from workers that are silent for too long. To be called often. */
   sweep(): void {
-    const [now, clock] = [performance.now(), Date.now()];
-    for (const job of this.#queue.values()) {
-      if (job.deadlineAt < clock) this.#end(job, job.attempt, failed("TIMEOUT", "No worker took it in time."));
+    for (const { id, attempt } of this.#queue.overdue(Date.now())) {
+      this.#attempts.later(id, async () => {
+        if (this.#queue.has(id)) await this.#attempts.end(id, attempt, failed("TIMEOUT", "No worker took it in time."));
+      });
     }
-    for (const ref of this.#assignments.expired(now))
-      this.#giveBack(ref, "LEASE_LOST", "Its worker has not been heard of for too long.");
-    for (const [key, until] of this.#rejections) if (until < now) this.#rejections.delete(key);
-    this.changed();
-  }
-
-  close(): void {
-    this.#closed = true;
-    this.#options.store.close();
-  }
-
-  #offer(): void {
-    const workers = this.#options.workers.list().filter(({ connected, ready }) => connected && ready);
-    const hopeless = new Set<string>();
-    for (const job of this.#queue.values()) {
-      const want = `${job.kind} ${job.model}`;
-      if (hopeless.has(want)) continue;
-      const able = workers.filter(
-        ({ id, models }) =>
-          this.#credits.of(id, job.kind) > 0 &&
-          models.some(({ model, location, state }) => state === "ready" && [model, location].includes(job.model)),
-      );
-      const willing = able.filter(({ id }) => !this.#rejections.has(`${id} ${job.id}`));
-      const best = willing.toSorted((a, b) => this.#credits.of(b.id, job.kind) - this.#credits.of(a.id, job.kind))[0];
-      if (best) this.#offerTo(job, best.id);
-      else if (able.length === 0) hopeless.add(want);
+    for (const assignment of this.#assignments.expired(performance.now())) {
+      this.#attempts.giveBack(assignment, {
+        code: "LEASE_LOST",
+        message: "Its worker has not been heard of for too long.",
+        isStill: () => assignment.expiresAt < performance.now(),
+      });
     }
+    this.#fleet.keep((id) => this.#options.workers.get(id) !== null);
+    this.#matcher.look(this.#queue.lanes());
   }
 
-  #offerTo({ id }: JobRecord, workerId: string): void {
-    const { store, workers } = this.#options;
-    const job = store.assign(id, workerId);
-    this.#queue.delete(id);
-    if (!job) return;
-    this.#credits.spend(workerId, job.kind);
-    const { attempt, kind, model, input, stream, retrySafe } = job;
-    const { lease } = this.#assignments.add({ jobId: id, attempt }, workerId);
-    const remainingMs = Math.max(1, job.deadlineAt - Date.now());
-    const offer = {
-      t: "job.offer",
-      jobId: id,
-      attempt,
-      lease,
-      kind,
-      model,
-      input,
-      remainingMs,
-      stream,
-      retrySafe,
-    } as const;
-    if (!workers.send(workerId, offer)) this.#requeue({ jobId: id, attempt }, { failed: false });
+  #acknowledgeHeld(jobId: string): void {
+    const found = this.#assignments.get(jobId);
+    if (!found?.held || this.#followers.isSlow(jobId)) return;
+    found.held = false;
+    const { workerId, attempt, cs } = found;
+    this.#options.workers.send(workerId, { t: "chunk.ack", jobId, attempt, cs: cs - 1 });
   }
 
-  /** Undone: back into the queue, where another attempt does no harm and one is left. */
-  #giveBack(ref: JobRef, code: JobErrorCode, message: string): void {
-    const job = this.get(ref.jobId);
-    if (!job || isFinal(job.state) || job.attempt !== ref.attempt) {
-      this.#assignments.delete(ref.jobId);
-    } else if (job.retrySafe && job.failures + 1 < job.maxAttempts && job.deadlineAt > Date.now())
-      this.#requeue(ref, { failed: true });
-    else this.#end(job, ref.attempt, failed(code, message));
+  async close(): Promise<void> {
+    this.#matcher.close();
+    this.#followers.close();
+    await this.#turns.idle();
+    await this.#options.store.close();
   }
 
-  #requeue({ jobId, attempt }: JobRef, as: { failed: boolean }): void {
-    const { store } = this.#options;
-    this.#assignments.delete(jobId);
-    if (!store.release(jobId, attempt, as)) return;
-    const job = store.get(jobId);
-    if (job) this.#queue.set(jobId, job);
-    this.changed();
+  #recover(job: JobRecord): void {
+    const queued = queuedJob(job, this.#order++);
+    const isAssigned = job.state === "assigned" && job.workerId !== null;
+    if (isAssigned) {
+      const assignment = this.#assignments.add({ ...queued, attempt: job.attempt - 1 }, job.workerId!);
+      Object.assign(assignment, { sent: true, answered: true, cancelled: job.attended });
+    } else if (job.attended) {
+      const outcome = failed("CANCELLED", "Whoever waited for it has gone.");
+      this.#attempts.later(job.id, () => this.#attempts.end(job.id, job.attempt, outcome));
+    } else this.#queue.add(queued);
   }
 
-  #end({ id }: JobRecord, attempt: number, outcome: JobOutcome): void {
-    this.#options.store.commit(id, attempt, outcome);
-    this.#queue.delete(id);
-    this.#assignments.delete(id);
-    this.changed();
+  /** Into the store and the queue; `begun` is called in between. */
+  #take(job: JobRecord, begun: () => void): Promise<JobRecord> {
+    this.#order += 1;
+    const order = this.#order;
+    return this.#turns.take(job.id, async () => {
+      const { store } = this.#options;
+      const known = await store.get(job.id);
+      if (known) return sameJob(known, job);
+      this.#admission.enter(job.client);
+      try {
+        if (!(await store.insert(job))) return sameJob((await store.get(job.id))!, job);
+        begun();
+        const queued = queuedJob(job, order);
+        this.#queue.add(queued);
+        this.#matcher.look([queued.lane]);
+        return job;
+      } finally {
+        this.#admission.left(job.client);
+      }
+    });
   }
-}
-
-function failed(code: JobErrorCode, message: string): JobOutcome {
-  const status = code === "CANCELLED" ? "cancelled" : "failed";
-  return { status, error: { code, message, retryable: JOB_ERRORS[code].retryable } };
 }

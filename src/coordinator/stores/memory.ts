@@ -1,40 +1,55 @@
 import { isFinal, type JobRecord } from "../jobs/job-record.ts";
-import type { JobStore } from "./job-store.ts";
+import { dayOf, type JobStore } from "./job-store.ts";
+import { assigned, ended, kept, released, tokensIn } from "./kept-job.ts";
 
 /** Jobs that last as long as the process. */
 export function openMemoryStore(): JobStore {
   const jobs = new Map<string, JobRecord>();
-  const change = (id: string, fits: (job: JobRecord) => boolean, changed: Partial<JobRecord>) => {
+  /** By client and day. */
+  const tokens = new Map<string, number>();
+  const change = (id: string, make: (job: JobRecord) => JobRecord | null) => {
     const job = jobs.get(id);
-    if (!job || isFinal(job.state) || !fits(job)) return null;
-    const next = { ...job, ...changed };
-    jobs.set(id, next);
+    const next = job ? make(job) : null;
+    if (next) jobs.set(id, next);
     return next;
   };
+  const count = (job: JobRecord) => {
+    if (job.client === null) return;
+    const key = `${dayOf(Date.now())} ${job.client}`;
+    tokens.set(key, (tokens.get(key) ?? 0) + tokensIn(job));
+  };
   return {
-    insert(job) {
+    async insert(job) {
       if (jobs.has(job.id)) return false;
       jobs.set(job.id, job);
       return true;
     },
-    get: (id) => jobs.get(id) ?? null,
-    unfinished: () => [...jobs.values()].filter(({ state }) => !isFinal(state)),
-    assign(id, workerId) {
-      const attempt = (jobs.get(id)?.attempt ?? 0) + 1;
-      return change(id, ({ state }) => state === "queued", { state: "assigned", attempt, workerId });
+    get: async (id) => jobs.get(id) ?? null,
+    async list({ client, state, after, limit }) {
+      const all = [...jobs.values()].toReversed();
+      const rest = after === undefined ? all : all.slice(all.findIndex(({ id }) => id === after) + 1 || all.length);
+      const fits = (job: JobRecord) =>
+        (client === undefined || job.client === client) && (state === undefined || job.state === state);
+      return rest.filter(fits).slice(0, limit);
     },
-    release(id, attempt, { failed }) {
-      const failures = (jobs.get(id)?.failures ?? 0) + Number(failed);
-      const fits = (job: JobRecord) => job.state === "assigned" && job.attempt === attempt;
-      return change(id, fits, { state: "queued", workerId: null, failures }) !== null;
+    unfinished: async () => [...jobs.values()].filter(({ state }) => !isFinal(state)),
+    assign: async (id, workerId) => change(id, (job) => assigned(job, workerId)),
+    release: async (id, attempt, as) => change(id, (job) => released(job, attempt, as)),
+    async commit(id, attempt, outcome) {
+      const whole = change(id, (job) => ended(job, attempt, outcome));
+      if (!whole) return null;
+      jobs.set(id, kept(whole));
+      count(whole);
+      return whole;
     },
-    commit: (id, attempt, outcome) =>
-      change(id, (job) => job.attempt === attempt, {
-        state: outcome.status,
-        workerId: null,
-        outcome,
-        finishedAt: Date.now(),
-      }) !== null,
-    close: () => jobs.clear(),
+    tokensOf: async (client, day) => tokens.get(`${day} ${client}`) ?? 0,
+    async prune(before) {
+      for (const [id, { finishedAt }] of jobs) if (finishedAt !== null && finishedAt < before) jobs.delete(id);
+      const today = dayOf(Date.now());
+      for (const key of tokens.keys()) if (!key.startsWith(today)) tokens.delete(key);
+    },
+    async close() {
+      jobs.clear();
+    },
   };
 }

@@ -1,85 +1,137 @@
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import type { JobRecord } from "../jobs/job-record.ts";
-import type { JobStore } from "./job-store.ts";
+import { createBatch } from "./batch.ts";
+import { dayOf, type JobStore } from "./job-store.ts";
+import { ended, kept, tokensIn } from "./kept-job.ts";
 
-const SCHEMA = `
-CREATE TABLE IF NOT EXISTS jobs (
-  number INTEGER PRIMARY KEY AUTOINCREMENT,
-  id TEXT NOT NULL UNIQUE,
-  kind TEXT NOT NULL,
-  model TEXT NOT NULL,
-  input TEXT NOT NULL,
-  stream INTEGER NOT NULL,
-  retrySafe INTEGER NOT NULL,
-  maxAttempts INTEGER NOT NULL,
-  createdAt INTEGER NOT NULL,
-  deadlineAt INTEGER NOT NULL,
-  state TEXT NOT NULL,
-  attempt INTEGER NOT NULL,
-  failures INTEGER NOT NULL,
-  workerId TEXT,
-  outcome TEXT,
-  finishedAt INTEGER
-) STRICT;
-CREATE INDEX IF NOT EXISTS unfinished ON jobs (number) WHERE finishedAt IS NULL;
-`;
+/** Each brings a database to the next version. */
+const MIGRATIONS = [
+  `CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input TEXT NOT NULL,
+    stream INTEGER NOT NULL,
+    retrySafe INTEGER NOT NULL,
+    maxAttempts INTEGER NOT NULL,
+    createdAt INTEGER NOT NULL,
+    deadlineAt INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    workerId TEXT,
+    outcome TEXT,
+    finishedAt INTEGER
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS unfinished ON jobs (number) WHERE finishedAt IS NULL;`,
+  `ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE jobs ADD COLUMN client TEXT;
+  ALTER TABLE jobs ADD COLUMN attended INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE jobs ADD COLUMN keepInput INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE jobs ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+  CREATE INDEX finished ON jobs (finishedAt) WHERE finishedAt IS NOT NULL;
+  CREATE INDEX byClient ON jobs (client, number);
+  CREATE TABLE tokens (client TEXT NOT NULL, day TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (client, day)) STRICT;`,
+];
+
+const COLUMNS = [
+  ...["id", "kind", "model", "input", "stream", "retrySafe", "maxAttempts", "priority", "client", "attended"],
+  ...["keepInput", "digest", "createdAt", "deadlineAt", "state", "attempt", "failures", "workerId", "outcome"],
+  "finishedAt",
+];
+const FLAGS = ["stream", "retrySafe", "attended", "keepInput"] as const;
 
 /** Jobs in an SQLite database: a restart, a kill and a power cut lose none that was acknowledged. */
 export function openSqliteStore(path: string): JobStore {
   const database = new DatabaseSync(path);
   // A commit is on the disk before anybody hears of it.
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;");
-  database.exec(SCHEMA);
+  migrate(database);
   const insert = database.prepare(
-    `INSERT INTO jobs (id, kind, model, input, stream, retrySafe, maxAttempts, createdAt, deadlineAt, state, attempt,
-       failures, workerId, outcome, finishedAt)
-     VALUES (:id, :kind, :model, :input, :stream, :retrySafe, :maxAttempts, :createdAt, :deadlineAt, :state, :attempt,
-       :failures, :workerId, :outcome, :finishedAt)
+    `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map((name) => `:${name}`).join(", ")})
      ON CONFLICT (id) DO NOTHING`,
   );
   const get = database.prepare("SELECT * FROM jobs WHERE id = ?");
+  const list = database.prepare(
+    `SELECT * FROM jobs WHERE (:all OR client IS :client) AND (:state IS NULL OR state = :state)
+       AND (:after IS NULL OR number < (SELECT number FROM jobs WHERE id = :after))
+     ORDER BY number DESC LIMIT :limit`,
+  );
   const unfinished = database.prepare("SELECT * FROM jobs WHERE finishedAt IS NULL ORDER BY number");
   const assign = database.prepare(
     "UPDATE jobs SET state = 'assigned', attempt = attempt + 1, workerId = ? WHERE id = ? AND state = 'queued' RETURNING *",
   );
   const release = database.prepare(
-    "UPDATE jobs SET state = 'queued', workerId = NULL, failures = failures + ? WHERE id = ? AND attempt = ? AND state = 'assigned'",
+    `UPDATE jobs SET state = 'queued', workerId = NULL, failures = failures + ?
+     WHERE id = ? AND attempt = ? AND state = 'assigned' RETURNING *`,
   );
-  const commit = database.prepare(
-    `UPDATE jobs SET state = :state, outcome = :outcome, finishedAt = :finishedAt, workerId = NULL
-     WHERE id = :id AND attempt = :attempt AND finishedAt IS NULL`,
+  const end = database.prepare(
+    "UPDATE jobs SET state = :state, outcome = :outcome, input = :input, finishedAt = :finishedAt WHERE id = :id",
   );
+  const spend = database.prepare(
+    `INSERT INTO tokens (client, day, count) VALUES (?, ?, ?)
+     ON CONFLICT (client, day) DO UPDATE SET count = count + excluded.count`,
+  );
+  const spent = database.prepare("SELECT count FROM tokens WHERE client = ? AND day = ?");
+  const forget = database.prepare("DELETE FROM jobs WHERE finishedAt < ?");
+  const forgetTokens = database.prepare("DELETE FROM tokens WHERE day < ?");
+  const batch = createBatch(database);
   return {
-    insert: (job) => insert.run(toRow(job)).changes === 1,
-    get: (id) => fromRow(get.get(id)),
-    unfinished: () => unfinished.all().flatMap((row) => fromRow(row) ?? []),
-    assign: (id, workerId) => fromRow(assign.get(workerId, id)),
-    release: (id, attempt, { failed }) => release.run(Number(failed), id, attempt).changes === 1,
+    insert: (job) => batch.add(() => insert.run(toRow(job)).changes === 1),
+    get: async (id) => fromRow(get.get(id)),
+    async list({ client, state = null, after = null, limit }) {
+      const rows = list.all({ all: Number(client === undefined), client: client ?? null, state, after, limit });
+      return rows.flatMap((row) => fromRow(row) ?? []);
+    },
+    unfinished: async () => unfinished.all().flatMap((row) => fromRow(row) ?? []),
+    assign: (id, workerId) => batch.add(() => fromRow(assign.get(workerId, id))),
+    release: (id, attempt, { failed }) => batch.add(() => fromRow(release.get(Number(failed), id, attempt))),
     commit: (id, attempt, outcome) =>
-      commit.run({ id, attempt, state: outcome.status, outcome: JSON.stringify(outcome), finishedAt: Date.now() })
-        .changes === 1,
-    close: () => database.close(),
+      batch.add(() => {
+        const job = fromRow(get.get(id));
+        const whole = job && ended(job, attempt, outcome);
+        if (!whole) return null;
+        const { input, state, outcome: shown, finishedAt } = toRow(kept(whole));
+        end.run({ id, input: input!, state: state!, outcome: shown!, finishedAt: finishedAt! });
+        const tokens = tokensIn(whole);
+        if (whole.client !== null && tokens > 0) spend.run(whole.client, dayOf(Date.now()), tokens);
+        return whole;
+      }),
+    tokensOf: async (client, day) => Number(spent.get(client, day)?.count ?? 0),
+    prune: (before) =>
+      batch.add(() => {
+        forget.run(before);
+        forgetTokens.run(dayOf(Date.now()));
+      }),
+    async close() {
+      batch.flush();
+      database.close();
+    },
   };
 }
 
-function toRow({ input, stream, retrySafe, outcome, ...job }: JobRecord): Record<string, SQLInputValue> {
-  return {
-    ...job,
-    input: JSON.stringify(input ?? null),
-    stream: Number(stream),
-    retrySafe: Number(retrySafe),
-    outcome: outcome && JSON.stringify(outcome),
-  };
+function migrate(database: DatabaseSync): void {
+  const version = Number(database.prepare("PRAGMA user_version").get()?.user_version ?? 0);
+  for (const [index, statements] of MIGRATIONS.entries()) {
+    if (index >= version) database.exec(`BEGIN; ${statements} PRAGMA user_version = ${index + 1}; COMMIT;`);
+  }
+}
+
+function toRow({ input, outcome, ...job }: JobRecord): Record<string, SQLInputValue> {
+  const columns = { ...job, input: JSON.stringify(input ?? null), outcome: outcome && JSON.stringify(outcome) };
+  const flags = Object.fromEntries(FLAGS.map((name) => [name, Number(job[name])]));
+  return { ...(columns as Omit<typeof columns, (typeof FLAGS)[number]>), ...flags };
 }
 
 function fromRow(row: Record<string, unknown> | undefined): JobRecord | null {
   if (!row) return null;
-  const { number: _number, input, stream, retrySafe, outcome, ...job } = row;
+  const { number: _number, input, outcome, ...job } = row;
+  const flags = Object.fromEntries(FLAGS.map((name) => [name, job[name] === 1]));
   return {
-    ...(job as Omit<JobRecord, "input" | "stream" | "retrySafe" | "outcome">),
+    ...(job as Omit<JobRecord, "input" | "outcome">),
+    ...flags,
     input: JSON.parse(String(input)),
-    stream: stream === 1,
-    retrySafe: retrySafe === 1,
     outcome: outcome === null ? null : JSON.parse(String(outcome)),
   };
 }

@@ -105,7 +105,8 @@ async function untilAnswered(ask: () => Promise<Response>): Promise<unknown> {
   for (;;) {
     const answer = await ask().catch(() => null);
     if (answer?.ok) return answer.json();
-    if (answer && answer.status < 500) throw new Error(`${answer.status} ${await answer.text()}`);
+    if (answer && answer.status < 500 && answer.status !== 429)
+      throw new Error(`${answer.status} ${await answer.text()}`);
     await sleep(50);
   }
 }

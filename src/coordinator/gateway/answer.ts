@@ -1,0 +1,41 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Logger } from "../../log.ts";
+import type { Jobs } from "../jobs/jobs.ts";
+import type { ModelRequests } from "../models/model-requests.ts";
+import type { WorkerRegistry } from "../workers/worker-registry.ts";
+import type { Caller } from "./access/access.ts";
+import type { Limits } from "./access/limits.ts";
+
+/** What a request is answered with; the body as JSON. */
+export interface Answer {
+  status: number;
+  body: unknown;
+  headers?: Record<string, string>;
+}
+
+/** What handlers work with. */
+export interface Gateway {
+  jobs: Jobs;
+  registry: WorkerRegistry;
+  models: ModelRequests;
+  limits: Limits;
+  /** Bytes that a request may have: what fits into a message to a worker. */
+  maxBody: number;
+  /** Between signs of life on a stream that has nothing to say. */
+  keepAliveMs: number;
+  log: Logger;
+}
+
+/** One request that may be answered. */
+export interface Call {
+  request: IncomingMessage;
+  response: ServerResponse;
+  url: URL;
+  /** Of the path, decoded. */
+  params: Record<string, string>;
+  caller: Caller;
+  gateway: Gateway;
+}
+
+/** Null: it has answered by itself. */
+export type Handle = (call: Call) => Answer | null | Promise<Answer | null>;
