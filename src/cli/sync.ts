@@ -32,7 +32,8 @@ export async function sync(names: string[], options: SyncFlags): Promise<number>
   for (const notice of selection.notices) log.warn(notice);
   // Models that are complete already stay while the others come.
   const { layout } = fetching;
-  await using _hold = await holdModels(selection.models, { layout, name: "muster sync", workerType: type.id });
+  const workerType = selection.workerType.id;
+  await using _hold = await holdModels(selection.models, { layout, name: "muster sync", workerType });
   const observer = bars ? drawProgress(process.stderr, log) : { ...logProgress(log), close: () => undefined };
   const outcomes = await syncModels(selection.models, fetching, observer);
   observer.close();
