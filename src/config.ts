@@ -52,6 +52,8 @@ export interface Config {
   offline: boolean;
   enableGpu: "auto" | "true" | "false";
   minGpuMemoryGb: number | null;
+  /** Of each GPU of the machines that `sync --prefetch` is for; null: not said. */
+  planGpuMemoryGb: number[] | null;
   visibleDevices: { nvidia?: string; cuda?: string; rocr?: string; hip?: string };
   engineUrls: EngineUrls;
   engineKeys: EngineKeys;
@@ -159,6 +161,7 @@ function derive(given: Settings, problems: string[]): Config {
     offline: given.HF_HUB_OFFLINE ?? false,
     enableGpu: gpuMode(given.ENABLE_GPU),
     minGpuMemoryGb: given.MIN_GPU_MEMORY_GB ?? null,
+    planGpuMemoryGb: given.PLAN_GPU_MEMORY_GB ?? null,
     visibleDevices: {
       nvidia: given.NVIDIA_VISIBLE_DEVICES,
       cuda: given.CUDA_VISIBLE_DEVICES,

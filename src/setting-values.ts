@@ -12,6 +12,10 @@ export const flag = z
   .stringFormat("flag", /^(1|0|true|false|yes|no|on|off)$/i)
   .transform((value) => /^(1|true|yes|on)$/i.test(value));
 export const number = z.stringFormat("number", /^\d+(\.\d+)?$/).transform(Number);
+/** Numbers with commas between them. */
+export const numbers = z
+  .stringFormat("numbers", /^\d+(\.\d+)?(\s*,\s*\d+(\.\d+)?)*$/)
+  .transform((value) => value.split(",").map(Number));
 export const port = z
   .stringFormat("port", /^\d{1,5}$/)
   .transform(Number)

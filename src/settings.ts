@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { gatewaySettings } from "./gateway-settings.ts";
+import { hardwareSettings } from "./hardware-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
@@ -83,37 +84,7 @@ export const settings = z.object({
     otherwise: "`false`",
   }),
   ...objectStoreSettings,
-  ENABLE_GPU: setting("Hardware", z.stringFormat("mode", /^(auto|true|false|1|0)$/i), {
-    description:
-      "`true` refuses to start without a usable GPU, `false` ignores GPUs, `auto` falls back to the CPU worker type.",
-    allowed: "auto, true or false",
-    otherwise: "`auto`",
-  }),
-  MIN_GPU_MEMORY_GB: setting("Hardware", number, {
-    description: "GPUs with less memory (in gigabytes, 10⁹ bytes) are not used.",
-    allowed: "a number",
-    otherwise: "that of the worker type",
-  }),
-  NVIDIA_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "GPUs this worker may see: indices, UUIDs, MIG UUIDs, all, none or void.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  CUDA_VISIBLE_DEVICES: setting("Hardware", z.string(), {
-    description: "GPUs the engine may see, among those visible: indices, UUIDs or MIG UUIDs.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  ROCR_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "AMD GPUs this worker may see.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  HIP_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "AMD GPUs the engine may see, among those visible.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
+  ...hardwareSettings,
   ...engineSettings,
   COORDINATOR_URL: setting(
     "Coordinator",
