@@ -38,6 +38,10 @@ export interface Config {
   /** null: 1 GB, or 2 % of a smaller volume. */
   minFreeBytes: number | null;
   maxCacheBytes: number | null;
+  /** Bytes a second that checking may read; null: the usual. */
+  verifyRate: number | null;
+  /** Milliseconds from one check of everything to the next; 0 for never. */
+  scrubIntervalMs: number;
   hfToken: string | null;
   /** HF_ENDPOINT: where models of the hub are had, best first. */
   mirrors: Place[];
@@ -147,6 +151,8 @@ function derive(given: Settings, problems: string[]): Config {
     vllmCache: given.VLLM_CACHE ?? join(modelCacheDir, "vllm"),
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
+    verifyRate: given.VERIFY_RATE ?? null,
+    scrubIntervalMs: given.SCRUB_INTERVAL ?? 0,
     hfToken,
     mirrors: readMirrors(given.HF_ENDPOINT, problems),
     s3: objectStore(given),

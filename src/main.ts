@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { addVolumeCommands } from "./cli/volume-commands.ts";
 import { EXIT } from "./errors.ts";
 import { VERSION } from "./system.ts";
 
@@ -115,13 +116,7 @@ command(
   async (options) => (await import("./cli/status.ts")).status(options as { json?: boolean }),
 );
 
-command(
-  program
-    .command("list")
-    .description("list the models on the volume")
-    .option(...json),
-  async (options) => (await import("./cli/list.ts")).list(options as { json?: boolean }),
-);
+addVolumeCommands(program, command);
 
 command(
   program

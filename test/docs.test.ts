@@ -53,6 +53,8 @@ describe("what the documents tell people to run", async () => {
     "docs/model-flow.md",
     "docs/job-flow.md",
     "docs/coordinator.md",
+    "docs/volume.md",
+    "docs/metrics.md",
     "docs/engines.md",
     "docs/operations.md",
     "docs/images.md",

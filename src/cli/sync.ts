@@ -1,4 +1,5 @@
 import { EXIT, MusterError } from "../errors.ts";
+import { holdModels } from "../fetch/hold-models.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes, logProgress } from "../fetch/progress-log.ts";
 import { type SyncOutcome, syncModels } from "../fetch/sync-models.ts";
@@ -29,6 +30,10 @@ export async function sync(names: string[], options: SyncFlags): Promise<number>
     ? await selectForOthers(names, context, catalog)
     : await selectFor(targetType(names, catalog, config.workerType), context, catalog);
   for (const notice of selection.notices) log.warn(notice);
+  // Models that are complete already stay while the others come.
+  const { layout } = fetching;
+  const workerType = selection.workerType.id;
+  await using _hold = await holdModels(selection.models, { layout, name: "muster sync", workerType });
   const observer = bars ? drawProgress(process.stderr, log) : { ...logProgress(log), close: () => undefined };
   const outcomes = await syncModels(selection.models, fetching, observer);
   observer.close();

@@ -5,6 +5,9 @@ import { type ServerOptions, WebSocketServer } from "ws";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
+import { VERSION } from "../system.ts";
+import { FleetFeed } from "./dashboard/fleet-feed.ts";
+import { FleetHistory } from "./dashboard/fleet-history.ts";
 import { Access, type Secret } from "./gateway/access/access.ts";
 import type { ClientKey } from "./gateway/access/client-keys.ts";
 import { Limits } from "./gateway/access/limits.ts";
@@ -86,9 +89,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
   requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
-  const registry = createWorkerRegistry({ ...terms, log });
+  const history = new FleetHistory();
+  const { workerChanged, workerLost, jobChanged: onChange } = history;
+  const registry = createWorkerRegistry({ ...terms, log, onChange: workerChanged, onLost: workerLost });
   const boundsOf = (client: string | null) => access.boundsOf(client);
-  const jobs = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log });
+  const jobs = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log, onChange });
+  const feed = new FleetFeed({ version: VERSION, history, registry, jobs });
   const models = new ModelRequests({ workers: registry, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
@@ -101,7 +107,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sockets = new WebSocketServer(settings);
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
-  const gateway = { jobs, registry, models, limits, maxBody, keepAliveMs, log };
+  const gateway = { jobs, registry, models, limits, feed, isOpen: () => access.isOpen, maxBody, keepAliveMs, log };
   const { server, renew, needsCertificate } = openServer(options.tls);
   server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {

@@ -25,6 +25,8 @@ export interface AttemptsOptions {
   followers: Followers;
   admission: Admission;
   matcher: Pick<Matcher, "look">;
+  /** A job has another state. Called often; to be cheap. */
+  onChange?: (job: JobRecord) => void;
 }
 
 /**
@@ -55,6 +57,7 @@ export class Attempts {
       if (!job) return this.#drop(assignment);
       assignment.sent = true;
       admission.departed();
+      this.#options.onChange?.(job);
       const { id, attempt, kind, model, input, stream, retrySafe } = job;
       const { lease } = assignment;
       const remainingMs = Math.max(1, job.deadlineAt - Date.now());
@@ -99,6 +102,7 @@ export class Attempts {
     const assignment = assignments.get(jobId);
     if (assignment) this.#drop(assignment);
     followers.end(job);
+    this.#options.onChange?.(job);
     return job;
   }
 
@@ -130,6 +134,7 @@ export class Attempts {
     const { id, attempt } = job;
     queue.add({ ...assignment.job, attempt });
     followers.state(id, { type: "state", state: "queued", attempt, workerId: null });
+    this.#options.onChange?.(job);
     matcher.look([assignment.job.lane]);
   }
 

@@ -11,7 +11,7 @@ import { Fleet } from "./fleet.ts";
 import { Followers } from "./followers.ts";
 import { JobQueue } from "./job-queue.ts";
 import type { JobRecord } from "./job-record.ts";
-import type { JobEvent, JobEvents, JobFilter, JobRequest, Jobs, Resume, WorkerJobs } from "./jobs.ts";
+import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs, Resume, WorkerJobs } from "./jobs.ts";
 import { Matcher } from "./matcher.ts";
 import { failed, newJob, queuedJob, sameJob } from "./new-job.ts";
 import { Turns } from "./turns.ts";
@@ -29,6 +29,8 @@ export interface DispatcherOptions {
   maxQueue: number;
   boundsOf: (client: string | null) => ClientBounds;
   log: Logger;
+  /** A job is new, or has another state. Called often; to be cheap. */
+  onChange?: (job: JobRecord) => void;
 }
 
 /** Brings jobs to workers that have a slot and the model ready, and sees to it that each ends once. */
@@ -96,6 +98,14 @@ export class Dispatcher implements Jobs, WorkerJobs {
 
   list(filter: JobFilter): Promise<JobRecord[]> {
     return this.#options.store.list(filter);
+  }
+
+  counts(): JobCounts {
+    return { queued: this.#queue.size, assigned: this.#assignments.size };
+  }
+
+  atWorker(workerId: string): JobRef[] {
+    return this.#assignments.of(workerId).map(({ jobId, attempt }) => ({ jobId, attempt }));
   }
 
   cancel(id: string): Promise<JobRecord | null> {
@@ -255,6 +265,7 @@ export class Dispatcher implements Jobs, WorkerJobs {
         begun();
         const queued = queuedJob(job, order);
         this.#queue.add(queued);
+        this.#options.onChange?.(job);
         this.#matcher.look([queued.lane]);
         return job;
       } finally {
