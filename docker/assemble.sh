@@ -25,7 +25,7 @@ ln -s ../../../opt/muster/dist/muster.js "$root/usr/local/bin/muster"
 install -m 755 docker/download-models.sh "$root/usr/local/bin/download-models.sh"
 install -m 755 /usr/bin/tini-static "$root/usr/bin/tini"
 
-npm sbom --sbom-format=cyclonedx --package-lock-only --omit=dev --omit=optional |
+npm sbom --sbom-format=cyclonedx --package-lock-only |
   node docker/bill-of-materials.ts \
     "nodejs@$(node --version)" \
     "tini@$(dpkg-query --show --showformat='${Version}' tini)" \
