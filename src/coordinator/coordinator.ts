@@ -80,7 +80,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
     if (refuseUpgrade(request, socket, workerToken)) return;
     sockets.handleUpgrade(request, socket, head, (opened) =>
-      serveWorker(opened, { registry, jobs: dispatcher, terms, log }),
+      serveWorker(opened, { registry, jobs: dispatcher.desk, terms, log }),
     );
   });
   const port = await listen(server, options);
