@@ -1,14 +1,18 @@
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type ServerOptions, WebSocketServer } from "ws";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
-import { handleRequest } from "./gateway/http-api.ts";
-import { Dispatcher } from "./jobs/dispatcher.ts";
+import { inProcess, type OpenBackend } from "./backend.ts";
+import { Access, type Secret } from "./gateway/access/access.ts";
+import type { ClientKey } from "./gateway/access/client-keys.ts";
+import { Limits } from "./gateway/access/limits.ts";
+import { digestOf } from "./gateway/access/secret.ts";
+import { createHttpApi } from "./gateway/http-api.ts";
 import type { Jobs } from "./jobs/jobs.ts";
+import { openServer, type TlsMaterial } from "./open-server.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import { openMemoryStore } from "./stores/memory.ts";
 import { refuseUpgrade } from "./workers/refuse-upgrade.ts";
@@ -22,17 +26,30 @@ export interface CoordinatorOptions extends Partial<Terms> {
   host: string;
   /** 0 takes any free one. */
   port: number;
-  /** What workers show; null lets any in, on loopback only. */
-  workerToken: string | null;
-  /** What callers of the HTTP API show; null likewise. */
-  clientToken: string | null;
+  /** What workers show, or what gives its digest; null lets any in, on loopback only. */
+  workerToken: string | null | Secret;
+  /** What callers of the HTTP API show, who are administrators while there is neither admin token nor key; null likewise. */
+  clientToken: string | null | Secret;
+  adminToken?: string | null | Secret;
+  /** As they are now; null: none are asked for. */
+  clientKeys?: () => readonly ClientKey[] | null;
+  /** Origins whose pages may use the API. */
+  corsOrigins?: readonly string[];
   log: Logger;
   /** Where jobs are kept; in memory where not given. Closed with the coordinator. */
   store?: JobStore;
+  /** In place of `store`: what several gateways share. Closed with the coordinator. */
+  backend?: OpenBackend;
   /** Jobs that may wait; more are refused. */
   maxQueue?: number;
-  /** PEM; serves https and wss. */
-  tls?: { cert: string | Buffer; key: string | Buffer };
+  /** Of each named key; null: as many as may altogether. */
+  maxQueuePerKey?: number | null;
+  /** How long jobs that have ended are kept. */
+  jobRetentionMs?: number;
+  /** Between signs of life on a stream that has nothing to say. */
+  keepAliveMs?: number;
+  /** Serves https and wss. A function is asked again, so that certificates may be renewed. */
+  tls?: TlsMaterial | (() => TlsMaterial);
 }
 
 export interface Coordinator extends AsyncDisposable {
@@ -44,26 +61,38 @@ export interface Coordinator extends AsyncDisposable {
   workers(): WorkerView[];
   jobs: Jobs;
   /** False where the worker is not connected. */
-  send(workerId: string, payload: CoordinatorPayload): boolean;
+  send(workerId: string, payload: CoordinatorPayload): Promise<boolean>;
   /** Sends the workers away with 1012, so that they come back once it runs again. */
   close(): Promise<void>;
 }
 
 const MAX_QUEUE = 10_000;
+const JOB_RETENTION_MS = 86_400_000;
+const KEEP_ALIVE_MS = 10_000;
+const PRUNE_MS = 60_000;
 /** What an offer has beside the input. */
 const OFFER_BYTES = 4096;
 /** How long a worker gets to answer a close frame. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** The reference coordinator: one process; workers in memory, jobs in its store. */
+/** The reference coordinator: one process, or one gateway of several that share a backend. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { host, log, tls, workerToken, clientToken } = options;
-  requireTokens(options);
+  const { host, log, maxQueue = MAX_QUEUE, keepAliveMs = KEEP_ALIVE_MS } = options;
+  const access = new Access({
+    workerToken: secretOf(options.workerToken),
+    clientToken: secretOf(options.clientToken),
+    adminToken: secretOf(options.adminToken ?? null),
+    clientKeys: options.clientKeys ?? (() => null),
+    maxQueuePerKey: options.maxQueuePerKey ?? null,
+  });
+  requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const registry = createWorkerRegistry({ ...terms, log });
-  const { store = openMemoryStore(), maxQueue = MAX_QUEUE } = options;
-  const boundsOf = () => ({ concurrent: null, queued: null });
-  const dispatcher = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log });
+  const boundsOf = (client: string | null) => access.boundsOf(client);
+  const jobRetentionMs = options.jobRetentionMs ?? JOB_RETENTION_MS;
+  const open = options.backend ?? inProcess(options.store ?? openMemoryStore());
+  const backend = await open({ ...terms, registry, maxQueue, jobRetentionMs, boundsOf, log });
+  const { jobs, store, workers } = backend;
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -73,31 +102,43 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     handleProtocols: () => SUBPROTOCOL,
   };
   const sockets = new WebSocketServer(settings);
-  const api = { registry, jobs: dispatcher, clientToken, maxBody: Math.max(0, terms.maxFrame - OFFER_BYTES) };
-  const server = tls ? createTlsServer(tls) : createServer();
-  server.on("request", (request, response) => handleRequest(request, response, api));
+  const limits = new Limits(store);
+  const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
+  const gateway = { jobs, registry: workers, limits, maxBody, keepAliveMs, log, trouble: () => backend.trouble() };
+  const { server, renew, needsCertificate } = openServer(options.tls);
+  server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
-    if (refuseUpgrade(request, socket, workerToken)) return;
+    if (refuseUpgrade(request, socket, { access, needsCertificate })) return;
     sockets.handleUpgrade(request, socket, head, (opened) =>
-      serveWorker(opened, { registry, jobs: dispatcher.desk, terms, log }),
+      serveWorker(opened, { registry, jobs: backend.desk, terms, log }),
     );
   });
   const port = await listen(server, options);
   const sweep = () => {
     registry.sweep();
-    dispatcher.sweep();
+    backend.sweep();
+    access.sweep();
+    limits.sweep();
+    renew();
   };
   const sweeper = setInterval(sweep, Math.min(1_000, terms.leaseMs / 4));
+  const prune = () => {
+    store
+      .prune(Date.now() - jobRetentionMs)
+      .catch((error: unknown) => log.error({ err: error }, "Old jobs could not be removed"));
+  };
+  const pruner = setInterval(prune, PRUNE_MS);
 
   const shut = async () => {
     clearInterval(sweeper);
+    clearInterval(pruner);
     const gone = once(server, "close");
     server.close();
     for (const socket of sockets.clients) socket.close(CLOSE.serviceRestart, "the coordinator stops");
     server.closeAllConnections();
     await gone;
-    await dispatcher.close();
+    await backend.close();
   };
   let closing: Promise<void> | null = null;
   const close = () => {
@@ -105,29 +146,35 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     return closing;
   };
   const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-  const url = `${tls ? "https" : "http"}://${authority}`;
+  const url = `${options.tls ? "https" : "http"}://${authority}`;
   log.debug({ url }, "The coordinator listens");
   return {
     url,
     wsUrl: url.replace(/^http/, "ws"),
     port,
-    workers: () => registry.list(),
-    jobs: dispatcher,
-    send: (workerId, payload) => registry.send(workerId, payload),
+    workers: () => workers.list(),
+    jobs,
+    send: async (workerId, payload) => await workers.send(workerId, payload),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
-function requireTokens({ host, workerToken, clientToken }: CoordinatorOptions): void {
+function requireTokens(host: string, access: Access): void {
   const isLoopback = /^(localhost|127(\.\d{1,3}){3}|::1)$/i.test(host);
-  if (isLoopback || (workerToken !== null && clientToken !== null)) return;
-  const missing = [workerToken === null ? "workers" : null, clientToken === null ? "the HTTP API" : null];
+  if (isLoopback || !(access.workersAreOpen || access.isOpen)) return;
+  const missing = [access.workersAreOpen ? "workers" : null, access.isOpen ? "the HTTP API" : null];
   throw new MusterError(
     "CONFIG_INVALID",
     `The coordinator would listen on ${host} without a token for ${missing.filter(Boolean).join(" and ")}.`,
     { hint: "Give both tokens (`openssl rand -hex 32` makes one), or listen on 127.0.0.1." },
   );
+}
+
+function secretOf(given: string | null | Secret): Secret {
+  if (typeof given === "function") return given;
+  const digest = given === null ? null : digestOf(given);
+  return () => digest;
 }
 
 /** Options that were given as undefined must not hide the defaults. */

@@ -95,8 +95,8 @@ test("without tokens it serves loopback only, and no web pages", async () => {
   await (await coordinator({ host: "0.0.0.0", workerToken: "a", clientToken: "b" })).close();
   await using peer = await coordinator();
   const origin = { origin: "https://example.com" };
-  expect((await refusedUpgrade(peer.wsUrl, ["muster.v1"], origin)).status).toBe(401);
-  expect((await fetch(`${peer.url}/v1/workers`, { headers: origin })).status).toBe(401);
+  expect((await refusedUpgrade(peer.wsUrl, ["muster.v1"], origin)).status).toBe(403);
+  expect((await fetch(`${peer.url}/v1/workers`, { headers: origin })).status).toBe(403);
 });
 
 test("a port that is taken is told", async () => {

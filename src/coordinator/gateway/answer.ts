@@ -1,5 +1,9 @@
-import type { IncomingMessage } from "node:http";
-import { apiError } from "./api-error.ts";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Logger } from "../../log.ts";
+import type { WorkerDirectory } from "../backend.ts";
+import type { Jobs } from "../jobs/jobs.ts";
+import type { Caller } from "./access/access.ts";
+import type { Limits } from "./access/limits.ts";
 
 /** What a request is answered with; the body as JSON. */
 export interface Answer {
@@ -8,16 +12,30 @@ export interface Answer {
   headers?: Record<string, string>;
 }
 
-export function only<A extends Answer | Promise<Answer>>(
-  method: string,
-  request: IncomingMessage,
-  then: () => A,
-): A | Answer {
-  if (request.method === method) return then();
-  const body = apiError("method_not_allowed", `${request.method} is not allowed here; ${method} is.`);
-  return { status: 405, body, headers: { allow: method } };
+/** What handlers work with. */
+export interface Gateway {
+  jobs: Jobs;
+  registry: WorkerDirectory;
+  limits: Limits;
+  /** Bytes that a request may have: what fits into a message to a worker. */
+  maxBody: number;
+  /** Between signs of life on a stream that has nothing to say. */
+  keepAliveMs: number;
+  log: Logger;
+  /** Why no jobs can be taken just now; null where they can. */
+  trouble(): string | null;
 }
 
-export function notFound(message: string): Answer {
-  return { status: 404, body: apiError("not_found", message) };
+/** One request that may be answered. */
+export interface Call {
+  request: IncomingMessage;
+  response: ServerResponse;
+  url: URL;
+  /** Of the path, decoded. */
+  params: Record<string, string>;
+  caller: Caller;
+  gateway: Gateway;
 }
+
+/** Null: it has answered by itself. */
+export type Handle = (call: Call) => Answer | null | Promise<Answer | null>;

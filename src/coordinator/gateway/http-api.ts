@@ -1,85 +1,105 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { CoordinatorPayload } from "../../protocol.ts";
-import type { Jobs } from "../jobs/jobs.ts";
-import type { WorkerRegistry } from "../workers/worker-registry.ts";
-import { type Answer, notFound, only } from "./answer.ts";
-import { apiError, UNAUTHORIZED } from "./api-error.ts";
-import { isAuthorized } from "./authorize.ts";
-import { cancelJob, showJob, submitJob } from "./jobs-api.ts";
+import { MusterError } from "../../errors.ts";
+import type { Access } from "./access/access.ts";
+import { NO_LIMITS } from "./access/client-keys.ts";
+import { corsHeaders, mayAsk, preflightHeaders } from "./access/origin.ts";
+import type { Answer, Call, Gateway } from "./answer.ts";
+import { apiError, notFound, toAnswer } from "./api-error.ts";
+import { openApiDocument } from "./openapi.ts";
+import { refusal } from "./refusal.ts";
+import { ROUTES, type Route } from "./routes.ts";
 
-const COMMANDS = new Map<string, CoordinatorPayload>([
-  ["drain", { t: "drain" }],
-  ["pause", { t: "pause" }],
-  ["resume", { t: "resume" }],
-  ["sync", { t: "models.sync" }],
-]);
-
-export interface ApiContext {
-  registry: WorkerRegistry;
-  jobs: Jobs;
-  clientToken: string | null;
-  maxBody: number;
+export interface HttpApiOptions {
+  gateway: Gateway;
+  access: Access;
+  /** Origins whose pages may use the API. */
+  corsOrigins: readonly string[];
 }
 
-/** The coordinator's side for operators and programs: workers and what to tell them, jobs and what became of them. */
-export function handleRequest(request: IncomingMessage, response: ServerResponse, context: ApiContext): void {
-  Promise.resolve()
-    .then(() => answer(request, context))
-    .then(
-      ({ status, body, headers }) => {
-        // What of the request nobody has read.
-        request.resume();
-        response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
-        response.end(`${JSON.stringify(body)}\n`);
-      },
-      // The request broke off.
-      () => response.destroy(),
-    );
+interface Match {
+  route: Route;
+  params: Record<string, string>;
 }
 
-function answer(request: IncomingMessage, context: ApiContext): Answer | Promise<Answer> {
-  const path = (request.url ?? "/").split("?")[0]!;
-  if (path === "/livez") return only("GET", request, () => ({ status: 200, body: { status: "ok" } }));
-  if (!isAuthorized(request, context.clientToken)) {
-    return { status: 401, body: UNAUTHORIZED, headers: { "www-authenticate": "Bearer" } };
-  }
-  const match = /^\/v1\/(workers|jobs)(?:\/([^/]+)(?:\/([^/]+))?)?$/.exec(path);
-  if (!match) return notFound(`There is no ${path}.`);
-  const [, what, segment, command] = match;
-  const id = segment === undefined ? undefined : decoded(segment);
-  if (what === "jobs") return job(request, { context, id, command });
-  if (id === undefined) return only("GET", request, () => list(context.registry));
-  return worker(request, { registry: context.registry, id, command });
+const OPENAPI: Route = {
+  ...{ method: "GET", path: "/openapi.json", access: "anyone", summary: "This document" },
+  answers: { 200: { description: "OpenAPI 3.1" } },
+  handle: () => ({ status: 200, body: openApiDocument(ALL) }),
+};
+const ALL = [...ROUTES, OPENAPI];
+
+/** Answers HTTP requests by the table of routes. */
+export function createHttpApi({ gateway, access, corsOrigins }: HttpApiOptions) {
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<Answer | null> => {
+    if (!mayAsk(request, { allowed: corsOrigins, isOpen: access.isOpen }))
+      throw refusal("ACCESS_REFUSED", "Pages of this origin may not ask here.", "Allow it by CORS_ORIGINS.");
+    if (request.method === "OPTIONS" && request.headers["access-control-request-method"])
+      return { status: 204, body: null, headers: preflightHeaders(request) };
+    for (const [name, value] of Object.entries(corsHeaders(request))) response.setHeader(name, value);
+    const url = URL.parse(`http://coordinator${request.url}`);
+    if (!url) return notFound(`There is no ${request.url}.`);
+    const matches = matching(url.pathname);
+    const isPublic = matches.some(({ route }) => route.access === "anyone");
+    const caller = isPublic ? null : access.caller(request);
+    const found = matches.find(({ route }) => route.method === request.method);
+    if (!found) return matches.length > 0 ? notAllowed(request, matches) : notFound(`There is no ${url.pathname}.`);
+    const { route, params } = found;
+    if (route.access === "admin" && !caller?.isAdmin)
+      throw refusal("ACCESS_REFUSED", "This takes the token of an administrator.", "Use ADMIN_TOKEN.");
+    // Public routes look at nobody.
+    return route.handle({ request, response, url, params, gateway, caller: caller ?? NOBODY });
+  };
+
+  return function handle(request: IncomingMessage, response: ServerResponse): void {
+    const requestId = idOf(request);
+    response.setHeader("x-request-id", requestId);
+    answer(request, response)
+      .catch((error: unknown) => {
+        if (!(error instanceof MusterError) && !response.destroyed)
+          gateway.log.error({ err: error, requestId }, "A request could not be answered");
+        return toAnswer(error);
+      })
+      .then((given) => given && send(request, response, given));
+  };
 }
 
-function job(
-  request: IncomingMessage,
-  { context, id, command }: { context: ApiContext; id: string | undefined; command: string | undefined },
-): Answer | Promise<Answer> {
-  if (id === undefined) return only("POST", request, () => submitJob(request, context));
-  if (command === undefined) return only("GET", request, () => showJob(id, context));
-  if (command === "cancel") return only("POST", request, () => cancelJob(id, context));
-  return notFound(`There is no command ${command}; there is cancel.`);
+const NOBODY: Call["caller"] = { name: null, isAdmin: false, limits: NO_LIMITS, mayUse: () => false };
+
+function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
+  // What of the request nobody has read.
+  request.resume();
+  if (response.destroyed || response.headersSent) return void response.destroy();
+  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store", ...headers });
+  response.end(status === 204 ? undefined : `${JSON.stringify(body)}\n`);
 }
 
-function list(registry: WorkerRegistry): Answer {
-  return { status: 200, body: { object: "list", data: registry.list() } };
+function notAllowed({ method }: IncomingMessage, matches: Match[]): Answer {
+  const allow = matches.map(({ route }) => route.method).join(", ");
+  const body = apiError("method_not_allowed", `${method} is not allowed here; ${allow} is.`);
+  return { status: 405, body, headers: { allow } };
 }
 
-function worker(
-  request: IncomingMessage,
-  { registry, id, command }: { registry: WorkerRegistry; id: string; command: string | undefined },
-): Answer | Promise<Answer> {
-  const view = registry.get(id);
-  const payload = COMMANDS.get(command ?? "");
-  if (!view) return notFound(`There is no worker ${id}.`);
-  if (command === undefined) return only("GET", request, () => ({ status: 200, body: view }));
-  if (!payload) return notFound(`There is no command ${command}; there are ${[...COMMANDS.keys()].join(", ")}.`);
-  return only("POST", request, () =>
-    registry.send(id, payload)
-      ? { status: 202, body: { object: "worker.command", id, command } }
-      : { status: 409, body: apiError("worker_disconnected", `The worker ${id} is not connected.`) },
-  );
+/** The caller's own, so that both logs have the same, where it is fit for one. */
+function idOf({ headers }: IncomingMessage): string {
+  const given = headers["x-request-id"];
+  return typeof given === "string" && /^[\w.:-]{1,128}$/.test(given) ? given : crypto.randomUUID();
+}
+
+const PATTERNS = ALL.map((route) => ({ route, segments: route.path.split("/") }));
+
+function matching(path: string): Match[] {
+  const given = path.split("/");
+  return PATTERNS.flatMap(({ route, segments }) => {
+    if (segments.length !== given.length) return [];
+    const params: Record<string, string> = {};
+    for (const [index, segment] of segments.entries()) {
+      const value = given[index] ?? "";
+      const [, name] = /^\{(\w+)\}$/.exec(segment) ?? [];
+      if (name !== undefined && value !== "") params[name] = decoded(value);
+      else if (segment !== value) return [];
+    }
+    return [{ route, params }];
+  });
 }
 
 function decoded(segment: string): string {

@@ -29,3 +29,8 @@ export interface JobStore {
   prune(before: number): Promise<void>;
   close(): Promise<void>;
 }
+
+/** The day of UTC, as 2026-11-21. */
+export function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
+}

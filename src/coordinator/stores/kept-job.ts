@@ -30,8 +30,3 @@ export function kept(job: JobRecord): JobRecord {
 export function tokensIn({ outcome }: JobRecord): number {
   return outcome?.usage?.total_tokens ?? 0;
 }
-
-/** The day of UTC, as 2026-11-21. */
-export function dayOf(ms: number): string {
-  return new Date(ms).toISOString().slice(0, 10);
-}

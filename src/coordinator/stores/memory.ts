@@ -1,6 +1,6 @@
 import { isFinal, type JobRecord } from "../jobs/job-record.ts";
-import type { JobStore } from "./job-store.ts";
-import { assigned, dayOf, ended, kept, released, tokensIn } from "./kept-job.ts";
+import { dayOf, type JobStore } from "./job-store.ts";
+import { assigned, ended, kept, released, tokensIn } from "./kept-job.ts";
 
 /** Jobs that last as long as the process. */
 export function openMemoryStore(): JobStore {

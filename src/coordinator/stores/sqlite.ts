@@ -1,8 +1,8 @@
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 import type { JobRecord } from "../jobs/job-record.ts";
 import { createBatch } from "./batch.ts";
-import type { JobStore } from "./job-store.ts";
-import { dayOf, ended, kept, tokensIn } from "./kept-job.ts";
+import { dayOf, type JobStore } from "./job-store.ts";
+import { ended, kept, tokensIn } from "./kept-job.ts";
 
 /** Each brings a database to the next version. */
 const MIGRATIONS = [

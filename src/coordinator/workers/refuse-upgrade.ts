@@ -1,27 +1,50 @@
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { SUBPROTOCOL } from "../../protocol.ts";
-import { apiError, UNAUTHORIZED } from "../gateway/api-error.ts";
-import { isAuthorized } from "../gateway/authorize.ts";
+import type { Access } from "../gateway/access/access.ts";
+import { mayAsk } from "../gateway/access/origin.ts";
+import type { Answer } from "../gateway/answer.ts";
+import { apiError, toAnswer } from "../gateway/api-error.ts";
+import { refusal } from "../gateway/refusal.ts";
+
+export interface UpgradeRules {
+  access: Access;
+  /** Workers show a certificate that our authority has signed. */
+  needsCertificate: boolean;
+}
 
 /** Answers an upgrade that may not become a session in plain HTTP; false where nothing stands against it. */
-export function refuseUpgrade(request: IncomingMessage, socket: Duplex, workerToken: string | null): boolean {
+export function refuseUpgrade(request: IncomingMessage, socket: Duplex, rules: UpgradeRules): boolean {
+  try {
+    check(request, socket, rules);
+  } catch (error) {
+    answer(socket, toAnswer(error));
+    return true;
+  }
   const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
-  if (!isAuthorized(request, workerToken)) answer(socket, { status: 401, body: UNAUTHORIZED });
-  else if (!offered.includes(SUBPROTOCOL)) {
-    const body = apiError("unsupported_protocol", `The WebSocket subprotocol has to be ${SUBPROTOCOL}.`);
-    answer(socket, { status: 400, body });
-  } else return false;
+  if (offered.includes(SUBPROTOCOL)) return false;
+  const body = apiError("unsupported_protocol", `The WebSocket subprotocol has to be ${SUBPROTOCOL}.`);
+  answer(socket, { status: 400, body });
   return true;
 }
 
-function answer(socket: Duplex, { status, body }: { status: number; body: unknown }): void {
+function check(request: IncomingMessage, socket: Duplex, { access, needsCertificate }: UpgradeRules): void {
+  // A worker is no page: a browser has no business here.
+  if (!mayAsk(request, { allowed: [], isOpen: access.workersAreOpen }) || request.headers.origin !== undefined)
+    throw refusal("ACCESS_REFUSED", "Pages may not connect as workers.", "Connect by `muster start`.");
+  if (needsCertificate && !(socket instanceof TLSSocket && socket.authorized))
+    throw refusal("TOKEN_INVALID", "Workers show a client certificate here.", "Set COORDINATOR_CERT_FILE.");
+  access.worker(request);
+}
+
+function answer(socket: Duplex, { status, body, headers = {} }: Answer): void {
   const text = `${JSON.stringify(body)}\n`;
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(text)}`,
-    ...(status === 401 ? ["WWW-Authenticate: Bearer"] : []),
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     "Connection: close",
   ];
   socket.end(`${head.join("\r\n")}\r\n\r\n${text}`, () => socket.destroy());

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { type CoordinatorOptions, startCoordinator } from "../../src/coordinator/coordinator.ts";
-import { openMemoryStore } from "../../src/coordinator/stores/memory.ts";
-import type { CoordinatorFrame, ModelReport, WorkerPayload } from "../../src/protocol.ts";
-import { quietLog } from "../register/worker.ts";
-import { until } from "../until.ts";
-import { beat, hello, openRawWorker } from "./raw-worker.ts";
+import { type CoordinatorOptions, startCoordinator } from "../../../src/coordinator/coordinator.ts";
+import { openMemoryStore } from "../../../src/coordinator/stores/memory.ts";
+import type { CoordinatorFrame, ModelReport, WorkerPayload } from "../../../src/protocol.ts";
+import { quietLog } from "../../register/worker.ts";
+import { until } from "../../until.ts";
+import { beat, hello, openRawWorker } from "../raw-worker.ts";
 
 type Offer = Extract<CoordinatorFrame, { t: "job.offer" }>;
 
@@ -253,13 +253,7 @@ describe("over HTTP", () => {
 
   test("a job is taken, shown and cancelled", async () => {
     await using peer = await setUp();
-    const taken = await call(
-      peer.url,
-      "POST",
-      "/v1/jobs",
-      { ...CHAT, timeoutMs: 60_000 },
-      { "idempotency-key": "a/b" },
-    );
+    const taken = await call(peer.url, "POST", "/v1/jobs", { ...CHAT, id: "a/b", timeoutMs: 60_000 });
     expect(taken).toMatchObject({
       status: 202,
       location: "/v1/jobs/a%2Fb",

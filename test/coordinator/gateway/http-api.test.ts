@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { startCoordinator, type WorkerView } from "../../src/coordinator/coordinator.ts";
-import { quietLog, startWorker } from "../register/worker.ts";
-import { until } from "../until.ts";
+import { startCoordinator, type WorkerView } from "../../../src/coordinator/coordinator.ts";
+import { quietLog, startWorker } from "../../register/worker.ts";
+import { until } from "../../until.ts";
 
 async function setUp(clientToken: string | null = "client-token") {
   const peer = await startCoordinator({

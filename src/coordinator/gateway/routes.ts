@@ -1,0 +1,136 @@
+import type { z } from "zod";
+import type { Handle } from "./answer.ts";
+import { jobSchema } from "./job-view.ts";
+import { cancelJob, followJob, jobQuery, jobRequest, listJobs, showJob, submitJob } from "./jobs-api.ts";
+import { answerJob } from "./openai/answer-job.ts";
+import { chatRequest, completionRequest, embeddingRequest, ocrRequest } from "./openai/requests.ts";
+import { listModels, showModel } from "./served-models.ts";
+import { COMMANDS, commandWorker, listWorkers, showWorker } from "./workers-api.ts";
+
+/** One thing that the gateway does; the OpenAPI document is made of these. */
+export interface Route {
+  method: "GET" | "POST" | "DELETE";
+  /** With {parameters}. */
+  path: string;
+  /** Who may: anyone, whoever shows a key, or an administrator. */
+  access: "anyone" | "client" | "admin";
+  summary: string;
+  body?: z.ZodType;
+  query?: z.ZodObject;
+  /** Values that a parameter of the path may have. */
+  values?: Record<string, readonly string[]>;
+  /** Status and what the answer is, without those that every route may have. */
+  answers: Record<number, { description: string; schema?: z.ZodType; events?: boolean }>;
+  handle: Handle;
+}
+
+const job = { description: "The job", schema: jobSchema };
+const noJob = { description: "There is no such job" };
+const waits = {
+  429: {
+    description: "The queue is full, or the key has reached one of its limits; Retry-After says when to come back",
+  },
+  502: { description: "The engine or the worker broke down, as often as it was tried" },
+  503: { description: "Nobody can do it just now; Retry-After" },
+  504: { description: "Its time was over" },
+};
+const noModel = { 404: { description: "No worker has the model" } };
+
+export const ROUTES: readonly Route[] = [
+  {
+    ...{ method: "GET", path: "/livez", access: "anyone", summary: "Whether the coordinator is alive" },
+    answers: { 200: { description: "It is" } },
+    handle: () => ({ status: 200, body: { status: "ok" } }),
+  },
+  {
+    ...{ method: "GET", path: "/readyz", access: "anyone", summary: "Whether the coordinator takes jobs now" },
+    answers: { 200: { description: "It does" }, 503: { description: "What keeps the jobs is out of reach" } },
+    handle: ({ gateway }) => {
+      const reason = gateway.trouble();
+      return reason === null
+        ? { status: 200, body: { status: "ok" } }
+        : { status: 503, body: { status: "unavailable", reason } };
+    },
+  },
+  {
+    ...{ method: "POST", path: "/v1/chat/completions", access: "client", summary: "A chat, whole or in pieces" },
+    body: chatRequest,
+    answers: { 200: { description: "A chat.completion, or its chunks", events: true }, ...noModel, ...waits },
+    handle: answerJob("chat"),
+  },
+  {
+    ...{ method: "POST", path: "/v1/completions", access: "client", summary: "A completion, whole or in pieces" },
+    body: completionRequest,
+    answers: { 200: { description: "A text_completion, or its chunks", events: true }, ...noModel, ...waits },
+    handle: answerJob("completion"),
+  },
+  {
+    ...{ method: "POST", path: "/v1/embeddings", access: "client", summary: "The vectors of texts" },
+    body: embeddingRequest,
+    answers: { 200: { description: "The list of embeddings" }, ...noModel, ...waits },
+    handle: answerJob("embedding"),
+  },
+  {
+    ...{ method: "POST", path: "/v1/ocr", access: "client", summary: "The text of images, whole or page by page" },
+    body: ocrRequest,
+    answers: { 200: { description: "{ text, pages, usage }, or its pages", events: true }, ...noModel, ...waits },
+    handle: answerJob("ocr"),
+  },
+  {
+    ...{ method: "GET", path: "/v1/models", access: "client", summary: "The models of the workers" },
+    answers: { 200: { description: "The list of models" } },
+    handle: listModels,
+  },
+  {
+    ...{ method: "GET", path: "/v1/models/{model}", access: "client", summary: "One model" },
+    answers: { 200: { description: "The model" }, ...noModel },
+    handle: showModel,
+  },
+  {
+    ...{ method: "POST", path: "/v1/jobs", access: "client", summary: "Takes a job, to be done when a worker is free" },
+    body: jobRequest,
+    answers: { 202: job, 422: { description: "The id or the Idempotency-Key is another job's" }, 429: waits[429] },
+    handle: submitJob,
+  },
+  {
+    ...{ method: "GET", path: "/v1/jobs", access: "client", summary: "The jobs of this key, newest first" },
+    query: jobQuery,
+    answers: { 200: { description: "{ object: list, data: jobs, first_id, last_id, has_more }" } },
+    handle: listJobs,
+  },
+  {
+    ...{ method: "GET", path: "/v1/jobs/{id}", access: "client", summary: "One job" },
+    answers: { 200: job, 404: noJob },
+    handle: showJob,
+  },
+  {
+    ...{ method: "GET", path: "/v1/jobs/{id}/events", access: "client", summary: "What becomes of a job" },
+    answers: { 200: { description: "Events state, chunk and end", events: true }, 404: noJob },
+    handle: followJob,
+  },
+  {
+    ...{ method: "POST", path: "/v1/jobs/{id}/cancel", access: "client", summary: "Ends a job" },
+    answers: { 202: job, 404: noJob },
+    handle: cancelJob,
+  },
+  {
+    ...{ method: "GET", path: "/v1/workers", access: "admin", summary: "The workers" },
+    answers: { 200: { description: "The list of workers" } },
+    handle: listWorkers,
+  },
+  {
+    ...{ method: "GET", path: "/v1/workers/{id}", access: "admin", summary: "One worker" },
+    answers: { 200: { description: "The worker" }, 404: { description: "There is no such worker" } },
+    handle: showWorker,
+  },
+  {
+    ...{ method: "POST", path: "/v1/workers/{id}/{command}", access: "admin", summary: "Tells a worker what to do" },
+    values: { command: Object.keys(COMMANDS) },
+    answers: {
+      202: { description: "It was told" },
+      404: { description: "There is no such worker, or command" },
+      409: { description: "It is not connected" },
+    },
+    handle: commandWorker,
+  },
+];

@@ -1,0 +1,84 @@
+import type { JobKind, ModelState } from "../../model.ts";
+import { namesOf } from "../jobs/fleet.ts";
+import type { WorkerView } from "../workers/worker-view.ts";
+import type { Answer, Call } from "./answer.ts";
+import { notFound } from "./api-error.ts";
+import { refusal } from "./refusal.ts";
+
+/** A model of the fleet in OpenAI's form, with what is known of it beyond. */
+interface ServedModel {
+  id: string;
+  object: "model";
+  /** Seconds of the clock. */
+  created: number;
+  owned_by: string;
+  muster: {
+    /** The best state that a worker has it in. */
+    state: ModelState;
+    /** Workers that have it ready. */
+    ready: number;
+    workers: number;
+    /** Other names under which it is found. */
+    aliases: string[];
+  };
+}
+
+/** Best first. */
+const BY_READINESS: ModelState[] = ["ready", "loading", "stored", "fetching", "requested", "failed"];
+
+/** `GET /v1/models`: those that the workers have, or are fetching. */
+export function listModels(call: Call): Answer {
+  return { status: 200, body: { object: "list", data: modelsFor(call) } };
+}
+
+/** `GET /v1/models/{model}` */
+export function showModel(call: Call): Answer {
+  const name = call.params.model ?? "";
+  const found = modelsFor(call).find(({ id, muster }) => id === name || muster.aliases.includes(name));
+  return found ? { status: 200, body: found } : notFound(`There is no model ${name}.`);
+}
+
+/** Throws where no worker will ever take such a job: then it need not wait. */
+export function checkModel({ gateway, caller }: Call, { kind, model }: { kind: JobKind; model: string }): void {
+  const workers = gateway.registry.list();
+  const having = workers.filter(({ models }) => models.some((report) => namesOf(report).includes(model)));
+  const ids = having.flatMap(({ models }) => models.filter((report) => namesOf(report).includes(model)));
+  if (!caller.mayUse([model, ...ids.flatMap(namesOf)]))
+    throw refusal("ACCESS_REFUSED", `This key may not use the model ${model}.`, "Ask who gave you the key.");
+  // One that has just started does not know its workers yet.
+  if (workers.length === 0)
+    throw refusal("MODEL_NOT_READY", "No worker is connected.", "Start one, or wait for them to come back.");
+  if (having.length === 0)
+    throw refusal("MODEL_UNKNOWN", `The model ${model} does not exist.`, "GET /v1/models lists those that there are.");
+  if (having.every(({ slots }) => !slots[kind]))
+    throw refusal("UNSUPPORTED", `The model ${model} does not take jobs of the kind ${kind}.`, "Use another model.");
+}
+
+function modelsFor({ gateway, caller }: Call): ServedModel[] {
+  const models = new Map<string, ServedModel>();
+  for (const worker of gateway.registry.list()) {
+    for (const report of worker.models) {
+      if (!caller.mayUse(namesOf(report))) continue;
+      const state = stateAt(worker, report.state);
+      const model = models.get(report.model) ?? newModel(report.model, worker);
+      const { muster } = model;
+      if (BY_READINESS.indexOf(state) < BY_READINESS.indexOf(muster.state)) muster.state = state;
+      muster.workers += 1;
+      muster.ready += Number(state === "ready");
+      muster.aliases = [...new Set([...muster.aliases, ...namesOf(report).slice(1)])];
+      models.set(report.model, model);
+    }
+  }
+  return [...models.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** A model that is loaded at a worker that is away is stored there, and no more. */
+function stateAt({ connected }: WorkerView, state: ModelState): ModelState {
+  return !connected && (state === "ready" || state === "loading") ? "stored" : state;
+}
+
+function newModel(id: string, { registeredAt }: WorkerView): ServedModel {
+  const created = Math.floor(Date.parse(registeredAt) / 1000);
+  const muster = { state: "failed" as const, ready: 0, workers: 0, aliases: [] };
+  return { id, object: "model", created, owned_by: "muster", muster };
+}
