@@ -35,6 +35,8 @@ export interface WorkerRegistry {
   get(id: string): WorkerView | null;
   /** False where the worker is not connected. */
   send(id: string, payload: CoordinatorPayload): boolean;
+  /** The worker is at another gateway now. */
+  lose(id: string, to: { sameProcess: boolean }): void;
   /** Drops what was silent for too long; to be called often. */
   sweep(): void;
 }
@@ -100,6 +102,12 @@ export function createWorkerRegistry(options: { leaseMs: number; graceMs: number
       return known ? { ...known.view } : null;
     },
     send: (id, payload) => workers.get(id)?.peer?.send(payload) ?? false,
+    lose(id, { sameProcess }) {
+      const known = workers.get(id);
+      if (sameProcess) known?.peer?.drop("connected to another gateway");
+      else known?.peer?.supersede();
+      workers.delete(id);
+    },
     sweep() {
       const now = performance.now();
       for (const [id, { peer, heardAt }] of workers) {
