@@ -4,6 +4,7 @@ import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
 import { readMirrors } from "./mirrors.ts";
+import { type NatsSettings, readNatsSettings } from "./nats-settings.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
 import { showValue } from "./redact.ts";
@@ -46,6 +47,7 @@ export interface Config {
   coordinatorTokenFile: string | null;
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
+  nats: NatsSettings;
   maxConnections: number;
   /** Bytes a second; null without a limit. */
   maxBandwidth: number | null;
@@ -155,6 +157,7 @@ function derive(given: Settings, problems: string[]): Config {
     coordinatorCa: given.COORDINATOR_CA_FILE
       ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
       : null,
+    nats: readNatsSettings(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,

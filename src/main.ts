@@ -212,7 +212,10 @@ command(
     .description("run the reference coordinator")
     .option(...jsonLog)
     .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
-    .option("--store <file>", "SQLite database that keeps the jobs; without it they are kept in memory only")
+    .option(
+      "--store <file or url>",
+      "SQLite database that keeps the jobs, or nats://HOST:4222, which several gateways share; without it (and without NATS_URL) they are kept in memory only",
+    )
     .option("--beat-ms <n>", "interval of the workers' beats", "10000")
     .option("--lease-ms <n>", "how long a silent worker counts as alive, and has its jobs", "45000")
     .option("--grace-ms <n>", "how long after that its jobs still wait for it", "30000")

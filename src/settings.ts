@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { engineSettings } from "./engine-settings.ts";
+import { natsSettings } from "./nats-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
@@ -172,6 +173,7 @@ export const settings = z.object({
     allowed: "a readable file",
     otherwise: "the system's authorities",
   }),
+  ...natsSettings,
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),

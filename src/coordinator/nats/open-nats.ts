@@ -100,8 +100,8 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
   const jobs: NatsJobs = new NatsJobs({ ...shared, admission, attempts });
   const natsDesk = new NatsDesk({ ...shared, desk, attempts, workers });
   listen<string>(link, link.names.everyone("work"), (hint) => backlog.hear(hint));
-  // Jobs of gateways that are known to be gone; the others are, or say so, later.
-  void jobs.recover();
+  // Whoever has not been heard of by then is gone.
+  const recovery = setTimeout(() => void jobs.recover(), leaseMs + graceMs + 1_000).unref();
   return {
     ...{ jobs, desk: natsDesk, workers, store },
     trouble: () => (link.isUp() && presence.mayPromise() ? null : "NATS is away"),
@@ -115,6 +115,7 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
       waiting.sweep(boundsOf);
     },
     async close() {
+      clearTimeout(recovery);
       matcher.close();
       backlog.close();
       pulled.close();

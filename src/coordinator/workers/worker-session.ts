@@ -59,7 +59,11 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
     if (!member) return peer.supersede();
     waiting = [];
     welcomeTo(hello, member).catch((error: unknown) => {
-      if (toMusterError(error).code === "SUPERSEDED") return peer.supersede();
+      if (toMusterError(error).code === "SUPERSEDED") {
+        // Nobody is to wait for it.
+        member?.bye();
+        return peer.supersede();
+      }
       log.error({ err: error, workerId }, "A worker could not be welcomed");
       socket.close(CLOSE.tryAgainLater, "the jobs are out of reach");
     });

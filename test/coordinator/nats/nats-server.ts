@@ -13,7 +13,7 @@ const PROGRAM = ["/usr/sbin/nats-server", "nats-server"].find((path) => spawnSyn
 
 /** Where there is no nats-server: `apt-get install nats-server` brings it. */
 export const withoutNats = PROGRAM === undefined;
-if (withoutNats) console.warn("nats-server is not installed: tests with NATS are skipped");
+if (withoutNats) process.stderr.write("nats-server is not installed: tests with NATS are skipped\n");
 
 /** A real nats-server with JetStream, its files in a folder of its own. */
 export interface NatsServer extends AsyncDisposable {
