@@ -11,6 +11,7 @@ import {
 } from "@nats-io/transport-node";
 import { hasSystemCode, MusterError, toMusterError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
+import { registerSecret } from "../../redact.ts";
 import { Names } from "./names.ts";
 
 export interface NatsOptions {
@@ -93,7 +94,11 @@ export async function openLink(options: NatsOptions, log: Logger): Promise<NatsL
 
 function connectionOptions({ servers, credentials, ca }: NatsOptions): ConnectionOptions {
   const { credsFile, tokenFile, user, passwordFile } = credentials;
-  const text = (file: string) => readFileSync(file, "utf8").trim();
+  const text = (file: string) => {
+    const secret = readFileSync(file, "utf8").trim();
+    registerSecret(secret);
+    return secret;
+  };
   const authenticator = [
     ...(credsFile ? [credsAuthenticator(() => readFileSync(credsFile))] : []),
     ...(tokenFile ? [tokenAuthenticator(() => text(tokenFile))] : []),

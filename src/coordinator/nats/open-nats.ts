@@ -1,3 +1,4 @@
+import { toMusterError } from "../../errors.ts";
 import type { Backend, BackendParts, OpenBackend } from "../backend.ts";
 import { Admission } from "../jobs/admission.ts";
 import { Assignments } from "../jobs/assignments.ts";
@@ -13,7 +14,7 @@ import { listen } from "./bus.ts";
 import { Evictions } from "./evictions.ts";
 import type { JobEntry } from "./job-entry.ts";
 import { openLayout } from "./layout.ts";
-import { type NatsLink, type NatsOptions, openLink } from "./link.ts";
+import { isUnavailable, type NatsLink, type NatsOptions, openLink } from "./link.ts";
 import { NatsDesk } from "./nats-desk.ts";
 import { NatsJobs } from "./nats-jobs.ts";
 import { NatsStore } from "./nats-store.ts";
@@ -26,14 +27,31 @@ import { Waiting } from "./waiting.ts";
 /** One gateway of several that share a NATS server or cluster. */
 export function natsBackend(options: NatsOptions): OpenBackend {
   return async (parts) => {
-    const link = await openLink(options, parts.log);
-    try {
-      return await openGateway(link, parts);
-    } catch (error) {
-      await link.close();
-      throw error;
+    const begunAt = performance.now();
+    for (;;) {
+      try {
+        return await begin(options, parts);
+      } catch (error) {
+        if (!isUnavailable(error) || performance.now() - begunAt > START_MS) throw error;
+        parts.log.warn(toMusterError(error).message);
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      }
     }
   };
+}
+
+/** How long a gateway waits for NATS, which may be starting too, before it ends. */
+const START_MS = 60_000;
+const AGAIN_MS = 1_000;
+
+async function begin(options: NatsOptions, parts: BackendParts): Promise<Backend> {
+  const link = await openLink(options, parts.log);
+  try {
+    return await openGateway(link, parts);
+  } catch (error) {
+    await link.close();
+    throw error;
+  }
 }
 
 async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend> {
