@@ -1,6 +1,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
+import { API_ROUTES } from "../src/coordinator/gateway/http-api.ts";
+import { openApiDocument } from "../src/coordinator/gateway/openapi.ts";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";
 import { catalogSchema } from "../src/select/catalog-schema.ts";
 import { settingMeta } from "../src/setting.ts";
@@ -49,6 +51,7 @@ await whole(
   "docs/protocol.coordinator.schema.json",
   jsonSchema(coordinatorFrame, "muster.v1: frames a coordinator sends"),
 );
+await whole("docs/openapi.json", `${JSON.stringify(openApiDocument(API_ROUTES), null, 2)}\n`);
 
 if (stale.length > 0) {
   process.stderr.write(`Stale: ${stale.join(", ")}; run \`npm run generate\`\n`);

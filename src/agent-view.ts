@@ -6,6 +6,7 @@ import type { Hardware } from "./hardware.ts";
 import type { Logger } from "./log.ts";
 import type { ModelSpec, Variant } from "./model.ts";
 import type { Command, GpuUsage, Registration } from "./register/register.ts";
+import type { AskedModel } from "./remembered-models.ts";
 import type { Selection } from "./select/select-models.ts";
 import type { Catalog } from "./select/worker-types.ts";
 import type { State } from "./state.ts";
@@ -17,16 +18,28 @@ export interface AgentView {
   started(state: State, httpPort: number): void;
   detected(hardware: Hardware): void;
   selected(selection: Selection): void;
+  /** One more of this worker's models, in the variant that was chosen for it. */
+  chosen(spec: ModelSpec): void;
+  /** It is none of this worker's models any more. */
+  removed(id: string): void;
   readonly observer: KeepObserver;
   registering(registration: Registration, onRefused: () => void): void;
   /** Why the coordinator wants this worker no more. */
   readonly refusal: MusterError | null;
-  obey(command: Command, actions: { drain: () => void; sync: () => void }): void;
+  obey(command: Command, actions: Actions): void;
   /** Memory of the GPUs, looked at once a minute: asking the driver is not free. Notices when one is gone. */
   gpuUsage(look: () => Promise<Hardware>): Promise<GpuUsage>;
   /** Settles when all required models are stored for the first time, or at the signal. */
   ready(signal: AbortSignal): Promise<void>;
   draining(why: string): void;
+}
+
+/** What the agent does when it is asked to. */
+export interface Actions {
+  drain(): void;
+  sync(): void;
+  ensure(models: AskedModel[]): void;
+  remove(names: string[]): void;
 }
 
 const GPU_LOOK_MS = 60_000;
@@ -43,7 +56,8 @@ export function createAgentView({
   layout: Layout;
 }): AgentView {
   let refusal: MusterError | null = null;
-  let own = new Set<string>();
+  /** Models that are, or were, this worker's by its own account. */
+  const own = new Set<string>();
   let gpuLook: { at: number; usage: GpuUsage } | null = null;
 
   board.onChange(({ kind }) => {
@@ -97,6 +111,16 @@ export function createAgentView({
     onVolumeChange: look,
   };
 
+  const chosen = (spec: ModelSpec) => {
+    own.add(spec.id);
+    log.info(`Selected ${spec.id} as ${spec.variant.id}: ${spec.reason}`);
+    warnOfLittleFree(spec, board.current.hardware, log);
+    board.setModel(spec.id, {
+      ...describeVariant(spec.variant),
+      ...{ required: spec.required, state: "requested", error: null },
+    });
+  };
+
   return {
     observer: observeAll({ ...logProgress(log), onVolumeChange: () => undefined }, toBoard),
     get refusal() {
@@ -123,12 +147,7 @@ export function createAgentView({
     },
     selected({ workerType, models, notices }) {
       for (const notice of notices) log.warn(notice);
-      own = new Set(models.map(({ id }) => id));
-      for (const spec of models) {
-        log.info(`Selected ${spec.id} as ${spec.variant.id}: ${spec.reason}`);
-        warnOfLittleFree(spec, board.current.hardware, log);
-        board.setModel(spec.id, { ...describeVariant(spec.variant), required: spec.required, state: "requested" });
-      }
+      for (const spec of models) chosen(spec);
       board.update({
         workerType: workerType.id,
         state: board.current.state === "starting" ? "syncing" : board.current.state,
@@ -146,15 +165,23 @@ export function createAgentView({
         })
         .catch(onRefused);
     },
-    obey(command, { drain, sync }) {
-      log.info(`Asked to ${command.type}`);
-      if (command.type === "drain") drain();
-      else if (command.type === "sync") sync();
-      else if (command.type === "pause" || command.type === "resume") {
-        // Who is leaving stays on the way out.
-        if (board.current.state !== "draining")
-          board.update({ state: command.type === "pause" ? "paused" : "syncing" });
-      } else log.warn(`This version does not know how to ${command.type} models at run time`);
+    chosen,
+    removed(id) {
+      log.info(`Removed ${id} from this worker; what stands on the volume stays`);
+      board.removeModel(id);
+    },
+    obey(command, actions) {
+      log.info(`Asked to ${command.type}${"models" in command ? ` ${command.models.join(", ")}` : ""}`);
+      if (command.type === "drain" || command.type === "sync") actions[command.type]();
+      else if (command.type === "remove") actions.remove(command.models);
+      else if (command.type === "ensure") {
+        const { models, options } = command;
+        actions.ensure(models.map((reference) => ({ reference, options: options[reference] ?? {} })));
+      }
+      // Who is leaving stays on the way out.
+      else if (board.current.state !== "draining") {
+        board.update({ state: command.type === "pause" ? "paused" : "syncing" });
+      }
     },
     async gpuUsage(look) {
       const atStart = board.current.hardware?.gpus ?? [];

@@ -1,20 +1,24 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createAgentView } from "./agent-view.ts";
+import { type Actions, createAgentView } from "./agent-view.ts";
+import { readClientCertificate } from "./client-certificate.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
-import { keepModels, type ModelKeeper } from "./fetch/keep-models.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
 import type { Logger } from "./log.ts";
-import { detect, openCatalog, select } from "./plan.ts";
+import type { ModelSpec } from "./model.ts";
+import { openModels } from "./open-models.ts";
+import { detect, openCatalog } from "./plan.ts";
 import { openOutbox, type Registration, startRegistration } from "./register/register.ts";
+import type { RunTimeModels } from "./run-time-models.ts";
 import { findWorkerType } from "./select/worker-types.ts";
+import { withSupervised } from "./serve/engines/engine-start.ts";
 import { keepReady } from "./serve/engines/keep-ready.ts";
 import { openEngines } from "./serve/engines/open-engines.ts";
-import { superviseEngine } from "./serve/engines/supervise.ts";
+import { superviseEngine } from "./serve/engines/supervise-engine.ts";
 import { createJobServer } from "./serve/job-server.ts";
 import { startLocalApi } from "./serve/local-api.ts";
 import { openState } from "./state.ts";
@@ -58,12 +62,12 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   );
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
-  const engines = openEngines({
-    config,
-    pathOf: async ({ variant }) => (await storedVariants([variant], fetching.layout)).get(variant)?.path ?? null,
-  });
+  const engineUrls = withSupervised(config.engineUrls, engine, process.env);
+  const storedOf = async ({ variant }: ModelSpec) =>
+    (await storedVariants([variant], fetching.layout)).get(variant) ?? null;
+  const engines = openEngines({ config: { ...config, engineUrls }, storedOf });
   const { slots } = workerType;
-  const { logPayloads } = config;
+  const { logPayloads, coordinatorCertificate: certificate } = config;
   const jobs = createJobServer({ board, log, slots, engineOf: (id) => engines.find(id), logPayloads });
   leaving.defer(() => jobs.close());
   let registration = null as Registration | null;
@@ -75,12 +79,23 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   // Those of this machine are nobody's to give back: they get as long as the others, and then they are cancelled.
   const localJobsOver = () =>
     Promise.race([jobs.idle(), once(hurry, "abort"), sleep(config.drainTimeoutMs, undefined, { ref: false })]);
-  const sync = () => void keeping?.then((keeper) => keeper.sync()).catch(() => undefined);
-  let keeping = null as Promise<ModelKeeper> | null;
+  let opening = null as Promise<RunTimeModels> | null;
+  // What is asked before the models are chosen waits for that. Where choosing fails the agent ends.
+  const toModels = (order: (models: RunTimeModels) => void) => void opening?.then(order).catch(() => undefined);
+  const actions = (drain: () => void): Actions => ({
+    drain,
+    sync: () => toModels((models) => models.sync()),
+    ensure: (asked) => toModels((models) => models.ensure(asked)),
+    remove: (names) => toModels((models) => models.remove(names)),
+  });
   const local = leaving.adopt(
     await startLocalApi({
       ...{ folder: state.folder, jobs, board, log },
-      onCommand: (type) => view.obey({ type }, { drain: () => leave("asked on this machine"), sync }),
+      onCommand: (type) =>
+        view.obey(
+          { type },
+          actions(() => leave("asked on this machine")),
+        ),
     }),
     (opened) => opened.close(),
   );
@@ -94,19 +109,19 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     view.detected(hardware);
 
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
-    const kept = select({ config, hardware, sources: fetching, log }, catalog).then((selection) => {
-      view.selected(selection);
-      engines.serve(selection.models);
-      jobs.serve(selection.models, selection.workerType.slots);
-      return keepModels(selection.models, { ...fetching, signal: running }, view.observer);
+    const opened = openModels({
+      ...{ config, hardware, fetching, state, view, log, catalog, engines, engineUrls, jobs, board },
+      ...{ signal: running, over: drained.signal },
     });
-    keeping = kept;
+    opening = opened.then(({ models }) => models);
+    opening.catch(() => undefined);
     leaving.defer(async () => {
       stop.abort();
+      drained.abort();
       // Where it failed, that has been told already.
-      await kept.then(({ ended }) => ended).catch(() => undefined);
+      await opened.then(({ models }) => models.ended()).catch(() => undefined);
     });
-    await Promise.race([kept, sleep(PATIENCE_MS, undefined, { signal: running })]);
+    await Promise.race([opened, sleep(PATIENCE_MS, undefined, { signal: running })]);
 
     // 4. Register, beside the fetching: a two-hour download is a worker that shows its progress, not a dead one
     if (config.coordinatorUrl) {
@@ -117,6 +132,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         url: config.coordinatorUrl,
         token: async () => currentCoordinatorToken(config),
         ca: config.coordinatorCa ?? undefined,
+        certificate: async () => certificate && readClientCertificate(certificate),
         board,
         runner: jobs,
         outbox,
@@ -124,7 +140,11 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
         log,
         diskFree: async () => Math.floor((await diskSpace(config.modelCacheDir)).free),
         gpuUsage: () => view.gpuUsage(() => detect(config, running)),
-        onCommand: (command) => view.obey(command, { drain: () => leave("asked by the coordinator"), sync }),
+        onCommand: (command) =>
+          view.obey(
+            command,
+            actions(() => leave("asked by the coordinator")),
+          ),
         signal: new AbortController().signal,
       });
       registration = started;
@@ -135,15 +155,14 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     }
 
     // 5. Serve, until told to stop
-    const keeper = await kept;
+    const { models, selection } = await opened;
     const serving = Promise.all([
-      keeper.ended,
+      models.ended(),
       keepReady({ engines, board, log, signal: drained.signal }),
-      // A server that pulls the models has to run before they are there.
       superviseEngine(engine, {
-        config,
-        log,
-        signal: drained.signal,
+        ...{ config, log, board, storedOf, signal: drained.signal },
+        plan: { models: selection.models, hardware, engineUrls, engineSettings: selection.workerType.engineSettings },
+        // A server that pulls the models has to run before they are there.
         when: config.ollamaStore === "server" ? Promise.resolve() : view.ready(drained.signal),
       }),
     ]);

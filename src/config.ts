@@ -1,8 +1,10 @@
 import { join, resolve } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
+import type { CertificateFiles } from "./client-certificate.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
+import { type GatewayConfig, gatewayConfig } from "./gateway-settings.ts";
 import { readMirrors } from "./mirrors.ts";
 import { type NatsSettings, readNatsSettings } from "./nats-settings.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
@@ -16,9 +18,17 @@ import { type LogLevel, type Settings, settings } from "./settings.ts";
 /** The repository or image root: the folder above `src/` or `dist/`. */
 const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
 
+/** What a coordinator may ask for beyond the catalog. */
+export interface ModelPolicy {
+  mode: "catalog" | "patterns" | "any";
+  /** Globs for references. */
+  patterns: string[];
+}
+
 export interface Config {
   workerType: string | null;
   workerId: string | null;
+  modelPolicy: ModelPolicy;
   catalogFile: string;
   catalogOverlay: string | null;
   modelCacheDir: string;
@@ -48,6 +58,8 @@ export interface Config {
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
   nats: NatsSettings;
+  coordinatorCertificate: CertificateFiles | null;
+  gateway: GatewayConfig;
   maxConnections: number;
   /** Bytes a second; null without a limit. */
   maxBandwidth: number | null;
@@ -124,6 +136,7 @@ function derive(given: Settings, problems: string[]): Config {
   return {
     workerType: given.WORKER_TYPE ?? null,
     workerId: given.WORKER_ID ?? null,
+    modelPolicy: modelPolicy(given, problems),
     catalogFile:
       filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? join(PACKAGE_ROOT, "worker-types.json"),
     catalogOverlay: filePath("WORKER_TYPES_OVERLAY", given.WORKER_TYPES_OVERLAY, problems),
@@ -158,6 +171,8 @@ function derive(given: Settings, problems: string[]): Config {
       ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
       : null,
     nats: readNatsSettings(given, problems),
+    coordinatorCertificate: certificateFiles(given, problems),
+    gateway: gatewayConfig(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
@@ -173,6 +188,17 @@ function derive(given: Settings, problems: string[]): Config {
   };
 }
 
+/** Paths only: they are read anew at every connection. */
+function certificateFiles(given: Settings, problems: string[]): CertificateFiles | null {
+  const { COORDINATOR_CERT_FILE: cert, COORDINATOR_KEY_FILE: key } = given;
+  if (cert) readable("COORDINATOR_CERT_FILE", cert, problems);
+  if (key) readable("COORDINATOR_KEY_FILE", key, problems);
+  if (cert && key) return { cert, key };
+  if (cert) problems.push("COORDINATOR_CERT_FILE is set without COORDINATOR_KEY_FILE; allowed: both, or neither.");
+  if (key) problems.push("COORDINATOR_KEY_FILE is set without COORDINATOR_CERT_FILE; allowed: both, or neither.");
+  return null;
+}
+
 function warnings(given: Settings, hfHubCache: string): string[] {
   const found: string[] = [];
   if (given.TRANSFORMERS_CACHE && given.TRANSFORMERS_CACHE !== hfHubCache) {
@@ -186,6 +212,16 @@ function warnings(given: Settings, hfHubCache: string): string[] {
     );
   }
   return found;
+}
+
+function modelPolicy({ MODEL_POLICY, MODEL_POLICY_PATTERNS }: Settings, problems: string[]): ModelPolicy {
+  const patterns = (MODEL_POLICY_PATTERNS ?? "").split(",").map((pattern) => pattern.trim());
+  const given = patterns.filter((pattern) => pattern !== "");
+  if (MODEL_POLICY === "patterns" && given.length === 0)
+    problems.push(
+      'MODEL_POLICY is "patterns" and MODEL_POLICY_PATTERNS is not set; set it to globs such as hf:acme/*.',
+    );
+  return { mode: MODEL_POLICY ?? "catalog", patterns: given };
 }
 
 function logFile(given: string | undefined): Config["logFile"] {

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { setting } from "./setting.ts";
 import { secret, secretFile } from "./setting-files.ts";
 import { httpUrl, path, token } from "./setting-values.ts";

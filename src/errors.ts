@@ -20,6 +20,8 @@ export const errorCodes = {
   WORKER_TYPE_MISSING: fix,
   WORKER_TYPE_UNKNOWN: fix,
   MODEL_UNKNOWN: { exit: EXIT.usage, retryable: false },
+  MODEL_NOT_ALLOWED: fix,
+  MODEL_REQUIRED: fix,
   GPU_REQUIRED: fix,
   NOTHING_FITS: fix,
   VOLUME_NOT_WRITABLE: fix,

@@ -209,19 +209,29 @@ for (const [name, description] of Object.entries(orders)) {
 command(
   program
     .command("coordinator")
-    .description("run the reference coordinator")
+    .description("run the reference coordinator: an OpenAI gateway for workers, with jobs that survive")
     .option(...jsonLog)
     .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
     .option(
       "--store <file or url>",
       "SQLite database that keeps the jobs, or nats://HOST:4222, which several gateways share; without it (and without NATS_URL) they are kept in memory only",
     )
+    .option("--tls-cert <file>", "PEM file of a certificate: serve https and wss (or TLS_CERT_FILE)")
+    .option("--tls-key <file>", "PEM file of its key (or TLS_KEY_FILE)")
     .option("--beat-ms <n>", "interval of the workers' beats", "10000")
     .option("--lease-ms <n>", "how long a silent worker counts as alive, and has its jobs", "45000")
     .option("--grace-ms <n>", "how long after that its jobs still wait for it", "30000")
     .addHelpText(
       "after",
-      "\nCOORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE is the token workers and clients need; without one only loopback is served.",
+      `
+Without a token only loopback is served. COORDINATOR_TOKEN (or _FILE) alone is everybody's; with ADMIN_TOKEN (or _FILE) or
+CLIENT_KEYS_FILE it is the workers' alone. docs/coordinator.md tells the form of keys, and docs/configuration.md more settings.
+
+Examples:
+  muster coordinator
+  COORDINATOR_TOKEN_FILE=/run/secrets/worker ADMIN_TOKEN_FILE=/run/secrets/admin CLIENT_KEYS_FILE=keys.json \\
+    muster coordinator --listen 0.0.0.0:8400 --store jobs.db --tls-cert cert.pem --tls-key key.pem
+  curl http://127.0.0.1:8400/v1/models -H "Authorization: Bearer $KEY"`,
     ),
   async (options) =>
     (await import("./cli/coordinator.ts")).coordinator(

@@ -15,6 +15,25 @@ export type Format = (typeof FORMATS)[number];
 export const JOB_KINDS = ["chat", "completion", "embedding", "ocr"] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
+const KINDS_OF_TASK: Record<Task, readonly JobKind[]> = {
+  chat: ["chat", "completion"],
+  completion: ["completion"],
+  vision: ["chat", "ocr"],
+  ocr: ["chat", "ocr"],
+  embedding: ["embedding"],
+  rerank: [],
+};
+
+export function takesKind({ task }: Pick<ModelSpec, "task">, kind: JobKind): boolean {
+  return KINDS_OF_TASK[task].includes(kind);
+}
+
+export const OCR_FORMATS = ["text", "markdown", "json"] as const;
+export type OcrFormat = (typeof OCR_FORMATS)[number];
+
+/** What a model is told to do with a page, by the format that is wanted, where it was trained with words of its own. */
+export type OcrPrompts = Partial<Record<OcrFormat, string>>;
+
 /** requested → fetching → stored → loading → ready, or failed from anywhere. */
 export const MODEL_STATES = ["requested", "fetching", "stored", "loading", "ready", "failed"] as const;
 export type ModelState = (typeof MODEL_STATES)[number];
@@ -41,6 +60,14 @@ export interface Variant {
   /** Bytes of the weights as the catalog knows them; the source's own answer wins. */
   sizeBytes: number | null;
   architecture: Architecture | null;
+  adapters: Adapter[];
+}
+
+/** A LoRA adapter for a variant; fetched as a model of its own, served by its base's engine. */
+export interface Adapter {
+  /** What jobs name it. */
+  id: string;
+  variant: Variant;
 }
 
 /** What VRAM need depends on, read from config.json, a GGUF header, or declared in the catalog. */
@@ -74,6 +101,14 @@ export interface VariantFacts {
   architecture: Architecture | null;
 }
 
+/** What an engine is to take of the machine for a model, so that all models of this worker fit beside each other. */
+export interface ModelShare {
+  /** The part of each of its GPUs' memory, 0 to 1; null where the plan does not bound it. */
+  gpuMemory: number | null;
+  /** Sequences at once; null where nothing says. */
+  sequences: number | null;
+}
+
 /** A model chosen for this worker, in the variant that fits. */
 export interface ModelSpec {
   id: string;
@@ -88,8 +123,15 @@ export interface ModelSpec {
   slots: number | null;
   /** Indices into Hardware.gpus; empty on the CPU. */
   gpus: number[];
+  share: ModelShare;
+  /** Its own words for ocr; empty for ours. */
+  prompts: OcrPrompts;
+  /** Of a LoRA adapter, the model that it goes on; null for models that stand by themselves. */
+  adapterOf: string | null;
   /** Why this variant, in words. */
   reason: string;
+  /** Asked for by a coordinator, not by the worker type; never required. */
+  runTime?: boolean;
 }
 
 /** `git-sha1` is sha1("blob " + size + NUL + content), as git names its objects. */

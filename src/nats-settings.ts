@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { setting } from "./setting.ts";
 import { filePath, readable } from "./setting-files.ts";
 import { isUrl, path, text } from "./setting-values.ts";

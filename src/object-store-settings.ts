@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { registerSecret } from "./redact.ts";
 import { setting } from "./setting.ts";
 import { flag, httpUrl, text } from "./setting-values.ts";

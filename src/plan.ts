@@ -1,12 +1,22 @@
 import type { Config } from "./config.ts";
 import { detectHardware } from "./detect/detect-hardware.ts";
-import { MusterError } from "./errors.ts";
+import { MusterError, toMusterError } from "./errors.ts";
 import { collectFacts, type DescribeContext } from "./fetch/describe.ts";
+import { storedVariants } from "./fetch/stored-variants.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Logger } from "./log.ts";
-import type { Variant } from "./model.ts";
+import type { Engine, ModelSpec, Variant, VariantFacts } from "./model.ts";
+import { selectBeside } from "./select/select-beside.ts";
 import { type Selection, selectModels } from "./select/select-models.ts";
-import { type Catalog, findWorkerType, readCatalog, type WorkerType } from "./select/worker-types.ts";
+import {
+  type Catalog,
+  findWorkerType,
+  type ModelReference,
+  readCatalog,
+  type WorkerType,
+} from "./select/worker-types.ts";
+import { type EngineStart, engineStart, withSupervised } from "./serve/engines/engine-start.ts";
+import { storedFacts } from "./serve/engines/stored-facts.ts";
 
 /** The first two steps, detect and select, as the agent and the commands share them. */
 
@@ -69,6 +79,59 @@ export async function selectFor(
   });
 }
 
+export interface Placed {
+  workerType: WorkerType;
+  models: readonly ModelSpec[];
+}
+
+/**
+ * Learns what is needed to place one model more, and gives what places it beside others, or throws NOTHING_FITS. Throws why
+ * nothing is known of a model whose size no catalog declares. `facts`: of variants that were asked about before.
+ */
+export async function selectMore(
+  reference: Pick<ModelReference, "model" | "context">,
+  {
+    config,
+    hardware,
+    sources,
+    catalog,
+    facts,
+  }: SelectContext & { catalog: Catalog; facts: Map<Variant, VariantFacts> },
+  placed: () => readonly ModelSpec[],
+): Promise<(beside: Placed) => ModelSpec> {
+  const { variants } = reference.model;
+  const unknown = [...variants, ...placed().map(({ variant }) => variant)].filter((each) => !facts.has(each));
+  const failures = new Map<Variant, unknown>();
+  const context = { ...sources, ask: { ...sources.ask, retries: FACT_RETRIES } };
+  const found = await collectFacts(unknown, context, (variant, error) => failures.set(variant, error));
+  sources.signal?.throwIfAborted();
+  for (const [variant, fact] of found) facts.set(variant, fact);
+  const hasSize = (variant: Variant) => variant.sizeBytes !== null || facts.has(variant);
+  if (!variants.some(hasSize)) throw toMusterError(variants.map((variant) => failures.get(variant)).find(Boolean));
+  const { enableGpu, minGpuMemoryGb } = config;
+  const factsOf = (variant: Variant) => facts.get(variant) ?? null;
+  return ({ workerType, models }) =>
+    selectBeside({ catalog, workerType, hardware, enableGpu, minGpuMemoryGb, factsOf }, models, reference);
+}
+
+/** How `muster start -- vllm serve`, or `-- ollama serve`, would start the engines of these models. */
+export async function engineStarts(
+  { models, workerType }: Selection,
+  { config, hardware, sources }: SelectContext,
+): Promise<({ engine: Engine } & EngineStart)[]> {
+  const storedOf = async ({ variant }: ModelSpec) =>
+    (await storedVariants([variant], sources.layout)).get(variant) ?? null;
+  const stored = await storedFacts(models, storedOf);
+  const { engineSettings } = workerType;
+  const kinds = (["vllm", "ollama"] as const).filter((kind) => models.some(({ variant }) => variant.engine === kind));
+  return kinds.map((engine) => {
+    const command: [string, ...string[]] = [engine, "serve"];
+    const engineUrls = withSupervised(config.engineUrls, command, process.env);
+    const plan = { models, hardware, engineUrls, engineSettings, stored };
+    return { engine, ...engineStart(command, plan, { config, env: process.env }) };
+  });
+}
+
 /** Those of the type and of the types it may fall back to. */
 function variantsOf(type: WorkerType, catalog: Catalog): Variant[] {
   const variants = new Set<Variant>();
@@ -78,7 +141,10 @@ function variantsOf(type: WorkerType, catalog: Catalog): Variant[] {
     next = next.fallback ? catalog.workerTypes.get(next.fallback) : undefined
   ) {
     for (const { model } of next.models) {
-      for (const variant of model.variants) variants.add(variant);
+      for (const variant of model.variants) {
+        variants.add(variant);
+        for (const adapter of variant.adapters) variants.add(adapter.variant);
+      }
     }
   }
   return [...variants];

@@ -1,5 +1,5 @@
 import { readFile, readlink } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 
 /**
  * Which process this is, beyond its number: in containers everybody is process 1. Kernel boot, process namespace,

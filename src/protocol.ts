@@ -1,5 +1,8 @@
-import { z } from "zod";
-import { ENGINES, JOB_KINDS, MODEL_STATES, SOURCES } from "./model.ts";
+import * as z from "zod";
+import { count, engine, hardware, modelOptions, modelStatus } from "./frame-parts.ts";
+import { JOB_KINDS } from "./model.ts";
+
+export type { ModelOptions, ModelReport } from "./frame-parts.ts";
 
 /** The wire protocol muster.v1: every frame, as docs/protocol.md tells it. One JSON text frame is one message. */
 
@@ -53,7 +56,6 @@ export const PROTOCOL_DEFAULTS = {
   helloTimeoutMs: 10_000,
 } as const;
 
-const count = z.number().int().nonnegative();
 const id = z.string().min(1).max(256);
 const jobErrorCode = z.enum(Object.keys(JOB_ERRORS) as [JobErrorCode, ...JobErrorCode[]]);
 const kind = z.enum(JOB_KINDS);
@@ -61,48 +63,6 @@ const jobRef = { jobId: id, attempt: count };
 const slots = z.partialRecord(kind, count);
 /** `ts` is RFC 3339. A peer in another language may leave both out: nothing depends on them but logs. */
 const envelope = { id: id.optional(), ts: z.iso.datetime({ offset: true }).optional() };
-
-const gpu = z.object({
-  index: count,
-  name: z.string(),
-  uuid: z.string(),
-  vendor: z.enum(["nvidia", "amd", "intel"]),
-  memoryTotalMiB: z.number().nullable(),
-  memoryFreeMiB: z.number().nullable(),
-  mig: z.boolean(),
-  unified: z.boolean(),
-  computeCapability: z.string().nullable(),
-});
-
-const hardware = z.object({
-  gpus: z.array(gpu),
-  driverVersion: z.string().nullable(),
-  cpu: z.object({ model: z.string(), cores: z.number() }),
-  memory: z.object({ totalBytes: count, availableBytes: count, limitBytes: count.nullable() }),
-});
-
-const engine = z.object({
-  kind: z.enum(ENGINES),
-  url: z.string(),
-  reachable: z.boolean(),
-  version: z.string().nullable(),
-});
-
-const modelStatus = z.object({
-  model: z.string(),
-  source: z.enum(SOURCES),
-  /** Where the source has it: a repository, a name, a URL. */
-  location: z.string(),
-  variant: z.string(),
-  revision: z.string(),
-  required: z.boolean(),
-  state: z.enum(MODEL_STATES),
-  bytesDone: count,
-  bytesTotal: count,
-  /** Bytes a second. */
-  rate: z.number().nonnegative(),
-  errorCode: z.string().nullable(),
-});
 
 const jobInFlight = z.object({ ...jobRef, lease: id, cs: count });
 const resultWaiting = z.object(jobRef);
@@ -147,7 +107,13 @@ export const workerFrame = z.discriminatedUnion("t", [
     /** Rises whenever the state of a model changes. */
     modelsRevision: count,
   }),
-  z.object({ t: z.literal("model.state"), ...envelope, ...modelStatus.shape }),
+  z.object({
+    t: z.literal("model.state"),
+    ...envelope,
+    ...modelStatus.shape,
+    /** The worker has it no more; to be forgotten. */
+    removed: z.literal(true).optional(),
+  }),
   z.object({ t: z.literal("credit"), ...envelope, kind, n: count }),
   z.object({ t: z.literal("job.accept"), ...envelope, ...jobRef }),
   z.object({ t: z.literal("job.reject"), ...envelope, ...jobRef, code: jobErrorCode }),
@@ -204,7 +170,14 @@ export const coordinatorFrame = z.discriminatedUnion("t", [
   z.object({ t: z.literal("job.cancel"), ...envelope, ...jobRef }),
   z.object({ t: z.literal("chunk.ack"), ...envelope, ...jobRef, cs: count }),
   z.object({ t: z.literal("result.ack"), ...envelope, ...jobRef }),
-  z.object({ t: z.literal("models.ensure"), ...envelope, models: z.array(z.string()) }),
+  z.object({
+    t: z.literal("models.ensure"),
+    ...envelope,
+    /** References. */
+    models: z.array(z.string()),
+    /** By reference. */
+    options: z.record(z.string(), modelOptions).optional(),
+  }),
   z.object({ t: z.literal("models.sync"), ...envelope }),
   z.object({ t: z.literal("models.remove"), ...envelope, models: z.array(z.string()) }),
   z.object({ t: z.literal("pause"), ...envelope }),
@@ -215,7 +188,6 @@ export const coordinatorFrame = z.discriminatedUnion("t", [
 
 export type WorkerFrame = z.output<typeof workerFrame>;
 export type CoordinatorFrame = z.output<typeof coordinatorFrame>;
-export type ModelReport = z.output<typeof modelStatus>;
 
 type FrameType = WorkerFrame["t"] | CoordinatorFrame["t"];
 

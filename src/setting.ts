@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 
 /** What is told of a setting. */
 export interface SettingMeta {
@@ -18,6 +18,7 @@ type Group =
   | "Hardware"
   | "Engines"
   | "Coordinator"
+  | "Gateway"
   | "Transfer"
   | "Operation";
 

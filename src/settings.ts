@@ -1,5 +1,6 @@
-import { z } from "zod";
+import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
+import { gatewaySettings } from "./gateway-settings.ts";
 import { natsSettings } from "./nats-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
@@ -29,6 +30,18 @@ export const settings = z.object({
     description: "A second catalog file whose entries are added to, or override, those of the first.",
     allowed: "a path or file:// URL",
     otherwise: "none",
+  }),
+  MODEL_POLICY: setting("Worker", choice("catalog", "patterns", "any"), {
+    description:
+      "Which models a coordinator may ask for at run time: those of the catalog, also those that match MODEL_POLICY_PATTERNS, or any of the hub, the registry and the object store that this worker uses.",
+    allowed: "catalog, patterns or any",
+    otherwise: "`catalog`",
+  }),
+  MODEL_POLICY_PATTERNS: setting("Worker", text, {
+    description:
+      "Globs for references such as `hf:acme/*`, `ollama:qwen*`, `s3://models/prod/**`; `*` ends at a slash, `**` does not.",
+    allowed: "globs, separated by commas",
+    otherwise: "none; MODEL_POLICY=patterns needs them",
   }),
   MODEL_CACHE_DIR: setting("Volume", path, {
     description: "The shared volume of models.",
@@ -158,7 +171,8 @@ export const settings = z.object({
     },
   ),
   COORDINATOR_TOKEN: setting("Coordinator", token, {
-    description: "Bearer token for the coordinator; for `muster coordinator`, the token it asks for.",
+    description:
+      "Bearer token for the coordinator; for `muster coordinator`, the token it asks workers for, and everybody where there is no other.",
     allowed: "printable characters without spaces",
     otherwise: "none",
     secret: true,
@@ -174,6 +188,18 @@ export const settings = z.object({
     otherwise: "the system's authorities",
   }),
   ...natsSettings,
+  COORDINATOR_CERT_FILE: setting("Coordinator", path, {
+    description:
+      "PEM file of this worker's own certificate, for a coordinator that asks for one (mTLS); read again at every connection.",
+    allowed: "a readable file, together with COORDINATOR_KEY_FILE",
+    otherwise: "none is shown",
+  }),
+  COORDINATOR_KEY_FILE: setting("Coordinator", path, {
+    description: "PEM file of the key that belongs to it, without a passphrase.",
+    allowed: "a readable file, together with COORDINATOR_CERT_FILE",
+    otherwise: "none",
+  }),
+  ...gatewaySettings,
   MAX_CONNECTIONS: setting(
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),
@@ -210,7 +236,7 @@ export const settings = z.object({
   }),
   STATE_DIR: setting("Operation", path, {
     description:
-      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator). Never the shared volume.",
+      "Private folder of this worker (its identity, its HTTP port, results that wait for the coordinator, models that it asked for). Never the shared volume.",
     allowed: "a path",
     otherwise: "`/var/lib/muster`, else `$XDG_STATE_HOME/muster`, else a folder under the temporary one",
   }),

@@ -1,6 +1,6 @@
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { hasSystemCode } from "./errors.ts";
 import { isProcessRunning, ownProcess, processIdentity } from "./process-identity.ts";
 import { stateDirectory } from "./system.ts";

@@ -19,6 +19,8 @@ export interface ModelStatus {
   /** Bytes a second, over the last seconds. */
   rate: number;
   error: ErrorData | null;
+  /** Other names under which a coordinator asked for it. */
+  asked: string[];
 }
 
 export interface EngineStatus {
@@ -26,6 +28,15 @@ export interface EngineStatus {
   url: string;
   reachable: boolean;
   version: string | null;
+}
+
+/** The engine that this agent runs itself. */
+export interface SupervisedStatus {
+  program: string;
+  starts: number;
+  running: boolean;
+  /** Why it ended last: its exit code, or the signal, and its last lines. Null where it never has. */
+  error: ErrorData | null;
 }
 
 export interface CoordinatorStatus {
@@ -67,6 +78,7 @@ export interface AgentStatus {
   lostGpus: string[];
   models: ModelStatus[];
   engines: EngineStatus[];
+  supervised: SupervisedStatus | null;
   /** In the order they began. */
   jobs: RunningJob[];
   coordinator: CoordinatorStatus | null;
@@ -75,6 +87,8 @@ export interface AgentStatus {
 export type StatusEvent =
   | { kind: "agent" }
   | { kind: "model"; model: ModelStatus }
+  /** This worker has it no more. */
+  | { kind: "removed"; model: ModelStatus }
   /** A job began, or ended so. */
   | { kind: "job"; job: RunningJob; end: JobEnd | null }
   | { kind: "coordinator" };
@@ -86,6 +100,7 @@ export interface StatusBoard {
   update(change: Partial<Omit<AgentStatus, "models" | "jobs" | "coordinator" | "ready">>): void;
   /** Adds the model or merges the change into it. */
   setModel(id: string, change: Partial<Omit<ModelStatus, "id">>): void;
+  removeModel(id: string): void;
   /** The job stands on the board, and may be changed there, until it ends. */
   startJob(job: RunningJob): void;
   endJob(job: RunningJob, end: JobEnd): void;
@@ -106,6 +121,7 @@ const NEW_MODEL: Omit<ModelStatus, "id"> = {
   bytesTotal: 0,
   rate: 0,
   error: null,
+  asked: [],
 };
 
 export function createStatusBoard(
@@ -122,6 +138,7 @@ export function createStatusBoard(
     lostGpus: [],
     models: [],
     engines: [],
+    supervised: null,
     jobs: [],
     coordinator: null,
   };
@@ -150,6 +167,13 @@ export function createStatusBoard(
       settle();
       emit({ kind: "model", model });
       if (current.state !== before) emit({ kind: "agent" });
+    },
+    removeModel(id) {
+      const model = models.get(id);
+      if (!model) return;
+      models.delete(id);
+      settle();
+      emit({ kind: "removed", model });
     },
     startJob(job) {
       current.jobs = [...current.jobs, job];

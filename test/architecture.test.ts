@@ -6,7 +6,11 @@ const root = join(import.meta.dirname, "..");
 const sources = globSync("src/**/*.ts", { cwd: root }).toSorted();
 
 /** The steps put together; everything else directly in src is the ground. */
-const COMPOSITION = ["src/main.ts", "src/agent.ts", "src/agent-view.ts", "src/plan.ts"];
+const COMPOSITION = [
+  ...["src/main.ts", "src/agent.ts", "src/agent-view.ts", "src/plan.ts"],
+  ...["src/allowed-model.ts", "src/open-models.ts", "src/remembered-models.ts", "src/run-time-models.ts"],
+  ...["src/take-away.ts", "src/until-chosen.ts"],
+];
 const VERBS = ["detect", "select", "fetch", "register", "serve", "http"];
 
 /** What each layer may import: layers, or single files. */
@@ -25,6 +29,10 @@ const EXCEPTIONS: Record<string, { imports: string[]; because: string }> = {
   "src/main.ts": { imports: ["cli"], because: "it starts the commands" },
   "src/cli/start.ts": { imports: ["src/agent.ts"], because: "it runs the agent" },
   "src/cli/coordinator.ts": { imports: ["coordinator"], because: "it runs the coordinator" },
+  "src/remembered-models.ts": {
+    imports: ["src/store/write-durably.ts"],
+    because: "its file has to be whole after a power cut, too",
+  },
   "src/agent-view.ts": {
     imports: ["src/store/layout.ts"],
     because: "fetch hands the layout on, and it needs the type",
@@ -118,6 +126,19 @@ it("every source file is shorter than 280 lines", () => {
     .map((file) => ({ file, lines: readFileSync(join(root, file), "utf8").split("\n").length - 1 }))
     .filter(({ lines }) => lines >= 280);
   expect(long).toEqual([]);
+});
+
+it("no file imports what makes every start slow", () => {
+  const slow = [
+    { pattern: /^import (?!type ).* from "node:https?";/m, instead: "src/node-http.ts" },
+    // Bundlers keep all of zod, messages in fifty languages among them, for the object `z`.
+    { pattern: /^import (type )?\{.*\} from "zod";/m, instead: 'import * as z from "zod"' },
+  ];
+  const found = sources.flatMap((file) => {
+    const text = readFileSync(join(root, file), "utf8");
+    return slow.filter(({ pattern }) => pattern.test(text)).map(({ instead }) => `${file}: take ${instead}`);
+  });
+  expect(found).toEqual([]);
 });
 
 describe("packages", () => {

@@ -13,6 +13,8 @@ export interface Authority {
   ca: Buffer;
   cert: Buffer;
   key: Buffer;
+  /** Another certificate that it signed, as a worker shows one. */
+  client: { cert: Buffer; key: Buffer };
 }
 
 /** An authority of its own, and a certificate for these names that it signed. */
@@ -27,10 +29,11 @@ export async function makeAuthority(names = "IP:127.0.0.1"): Promise<Authority> 
     await writeFile(join(folder, "san"), `subjectAltName=${names}\n`);
     const signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "san", "-days", "2"];
     await openssl("x509", "-req", "-in", "server.csr", ...signed, "-out", "server.pem");
-    const [ca, cert, key] = await Promise.all(
-      ["ca.pem", "server.pem", "server.key"].map((name) => readFile(join(folder, name))),
-    );
-    return { ca: ca!, cert: cert!, key: key! };
+    await openssl("req", ...newKey, "-keyout", "client.key", "-out", "client.csr", "-subj", "/CN=worker");
+    await openssl("x509", "-req", "-in", "client.csr", ...signed, "-out", "client.pem");
+    const read = (name: string) => readFile(join(folder, name));
+    const client = { cert: await read("client.pem"), key: await read("client.key") };
+    return { ca: await read("ca.pem"), cert: await read("server.pem"), key: await read("server.key"), client };
   } finally {
     await rm(folder, { recursive: true });
   }

@@ -291,6 +291,20 @@ describe("the coordinator", () => {
   it("has its authority read", () => {
     expect(parseConfig({ COORDINATOR_CA_FILE: file("PEM") }).coordinatorCa).toBe("PEM");
   });
+
+  it("has a certificate and its key, by their paths, or neither", () => {
+    const [cert, key] = [file("CERT"), file("KEY")];
+    const given = { COORDINATOR_CERT_FILE: cert, COORDINATOR_KEY_FILE: key };
+    expect(parseConfig(given).coordinatorCertificate).toEqual({ cert, key });
+    expect(parseConfig({}).coordinatorCertificate).toBeNull();
+    expect(() => parseConfig({ COORDINATOR_CERT_FILE: cert })).toThrow(
+      "COORDINATOR_CERT_FILE is set without COORDINATOR_KEY_FILE; allowed: both, or neither.",
+    );
+    expect(() => parseConfig({ COORDINATOR_KEY_FILE: key })).toThrow("without COORDINATOR_CERT_FILE");
+    expect(() => parseConfig({ ...given, COORDINATOR_KEY_FILE: "/nowhere/key" })).toThrow(
+      'COORDINATOR_KEY_FILE is "/nowhere/key", which cannot be read (ENOENT)',
+    );
+  });
 });
 
 it.each<[string, string, keyof Config, unknown]>([

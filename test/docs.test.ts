@@ -47,26 +47,31 @@ describe("what the documents tell people to run", async () => {
   const ofThePlatform = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS"];
   const variables = new Set([...Object.keys(settings.shape), ...ofThePlatform]);
 
-  it.each(["README.md", "docs/errors.md", "docs/model-flow.md", "docs/job-flow.md", "CONTRIBUTING.md"])(
-    "%s",
-    async (file) => {
-      const text = readFileSync(join(root, file), "utf8");
-      const told = [...text.matchAll(/(?:^|[`\s/])muster ([a-z]+)(?: (--[a-z]+))?/gm)].filter(([line]) =>
-        /[`/]/.test(line),
-      );
-      for (const [, command = "", option] of told) {
-        expect(commands, `muster ${command}`).toContain(command);
-        if (option) expect((await run(muster, [command, "--help"])).stdout).toContain(option);
-      }
-      for (const [, script = ""] of text.matchAll(/`(?:\.\/)?(scripts\/[\w-]+)/g)) {
-        expect(existsSync(join(root, script)), script).toBe(true);
-      }
-      for (const [, name = ""] of text.matchAll(/npm run (\w+)/g)) expect(manifest.scripts).toHaveProperty(name);
-      for (const [, name = ""] of text.matchAll(/(?:export |-e |^)([A-Z][A-Z0-9_]{4,})=/gm))
-        expect(variables).toContain(name);
-      for (const [, link = ""] of text.matchAll(/\]\(([\w./-]+)\)/g)) {
-        expect(existsSync(join(root, file, "..", link)), link).toBe(true);
-      }
-    },
-  );
+  it.each([
+    "README.md",
+    "docs/errors.md",
+    "docs/model-flow.md",
+    "docs/job-flow.md",
+    "docs/coordinator.md",
+    "docs/engines.md",
+    "CONTRIBUTING.md",
+  ])("%s", async (file) => {
+    const text = readFileSync(join(root, file), "utf8");
+    const told = [...text.matchAll(/(?:^|[`\s/])muster ([a-z]+)(?: (--[a-z]+))?/gm)].filter(([line]) =>
+      /[`/]/.test(line),
+    );
+    for (const [, command = "", option] of told) {
+      expect(commands, `muster ${command}`).toContain(command);
+      if (option) expect((await run(muster, [command, "--help"])).stdout).toContain(option);
+    }
+    for (const [, script = ""] of text.matchAll(/`(?:\.\/)?(scripts\/[\w-]+)/g)) {
+      expect(existsSync(join(root, script)), script).toBe(true);
+    }
+    for (const [, name = ""] of text.matchAll(/npm run (\w+)/g)) expect(manifest.scripts).toHaveProperty(name);
+    for (const [, name = ""] of text.matchAll(/(?:export |-e |^)([A-Z][A-Z0-9_]{4,})=/gm))
+      expect(variables).toContain(name);
+    for (const [, link = ""] of text.matchAll(/\]\(([\w./-]+)\)/g)) {
+      expect(existsSync(join(root, file, "..", link)), link).toBe(true);
+    }
+  });
 });

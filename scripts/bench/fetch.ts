@@ -42,7 +42,7 @@ async function run(options: Options): Promise<void> {
   const fresh = await measureAll({ options, scenarios, agent: wants(AGENT), place });
   if (options.json) await writeResults(resolve(options.json), fresh);
   const isKept = isFull(options);
-  const results = isKept ? await mergeWithKept(fresh, SCENARIOS) : fresh;
+  const results = isKept ? await mergeWithKept(fresh) : fresh;
   const text = toDocument(results);
   process.stdout.write(`\n${text}\n`);
   if (!isKept) return say("a trial: docs/benchmarks.json and docs/benchmarks.md stay as they are");
@@ -75,7 +75,7 @@ async function measureAll({ options, scenarios, agent, place }: Plan): Promise<R
   const nginx = await startNginx(place, nginxOptions);
   const origin = await describeOrigin(place);
   const bench: Bench = { place, rounds: options.rounds, sets, nginx, nginxOptions, scratch, missing, origin, say };
-  const results: Results = { machine: await describeMachine(place), scenarios: [], agent: null };
+  const results: Results = { machine: await describeMachine(place), scenarios: [], agent: null, jobs: null };
   for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench));
   if (agent) results.agent = await measureAgent(bench, warmScenario(options).set.name);
   return results;

@@ -1,6 +1,7 @@
 import { mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Agent, type Dispatcher } from "undici";
+import { type ClientCertificate, readClientCertificate } from "../client-certificate.ts";
 import type { Config } from "../config.ts";
 import { toMusterError } from "../errors.ts";
 import { createDispatcher } from "../fetch/dispatcher.ts";
@@ -119,15 +120,23 @@ export async function checkCoordinator(config: Config): Promise<Check[]> {
       },
     ];
   // Any HTTP answer shows that the way there is open; the agent's own log tells whether the token is taken.
-  const ca = config.coordinatorCa ?? undefined;
-  const answer = await knock(config.coordinatorUrl.replace(/^ws/, "http"), { dispatcher: direct({ ca }) });
+  const { coordinatorCertificate: files } = config;
+  let own: ClientCertificate | null;
+  try {
+    own = files && (await readClientCertificate(files));
+  } catch (error) {
+    const { message, hint } = toMusterError(error);
+    return [{ name: "coordinator", result: "fail", found: message, hint }];
+  }
+  const dispatcher = direct({ ca: config.coordinatorCa ?? undefined, ...own });
+  const answer = await knock(config.coordinatorUrl.replace(/^ws/, "http"), { dispatcher });
   if ("error" in answer)
     return [
       {
         name: "coordinator",
         result: "fail",
         found: answer.error.message,
-        hint: "Check COORDINATOR_URL, COORDINATOR_CA_FILE, and that the coordinator runs.",
+        hint: "Check COORDINATOR_URL, COORDINATOR_CA_FILE, COORDINATOR_CERT_FILE, and that the coordinator runs.",
       },
     ];
   return [{ name: "coordinator", result: "ok", found: `${config.coordinatorUrl} answers in ${answer.ms} ms` }];
@@ -151,6 +160,6 @@ export async function checkEngines(config: Config): Promise<Check[]> {
 }
 
 /** The way the agent takes to its coordinator and its engines: past any proxy. */
-function direct(tls: { ca?: string } = {}): Dispatcher {
+function direct(tls: { ca?: string; cert?: string; key?: string } = {}): Dispatcher {
   return new Agent({ headersTimeout: TRY_MS, bodyTimeout: TRY_MS, connect: { timeout: TRY_MS, ...tls } });
 }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { Config } from "../config.ts";
 import { type CoordinatorOptions, startCoordinator } from "../coordinator/coordinator.ts";
+import { openClientKeys, openTls, tokenSource } from "../coordinator/files.ts";
 import { openMemoryStore } from "../coordinator/stores/memory.ts";
 import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
@@ -14,25 +15,44 @@ interface CoordinatorFlags extends GlobalOptions {
   beatMs: string;
   leaseMs: string;
   graceMs: string;
+  tlsCert?: string;
+  tlsKey?: string;
 }
 
 /** `muster coordinator`: the reference coordinator, until SIGTERM. */
 export async function coordinator(options: CoordinatorFlags): Promise<number> {
   const { config, log } = setup({ logTo: "stdout", logFile: false, jsonLog: options.json });
   const { hostname, port } = parseListen(options.listen);
-  const server = await startCoordinator({
-    host: hostname,
-    port,
-    workerToken: config.coordinatorToken,
-    clientToken: config.coordinatorToken,
+  const { gateway } = config;
+  const clientKeys = openClientKeys(gateway.clientKeysFile, log);
+  const hasOthers = gateway.adminToken !== null || clientKeys !== null;
+  const workerToken =
+    tokenSource("COORDINATOR_TOKEN_FILE", config.coordinatorTokenFile, log) ?? config.coordinatorToken;
+  const tls = openTls(
+    {
+      ...gateway,
+      tlsCertFile: options.tlsCert ?? gateway.tlsCertFile,
+      tlsKeyFile: options.tlsKey ?? gateway.tlsKeyFile,
+    },
     log,
+  );
+  const server = await startCoordinator({
+    ...{ host: hostname, port, log, workerToken },
+    clientToken: hasOthers ? null : workerToken,
+    adminToken: tokenSource("ADMIN_TOKEN_FILE", gateway.adminTokenFile, log) ?? gateway.adminToken,
+    ...(clientKeys ? { clientKeys } : {}),
+    ...(tls ? { tls } : {}),
+    corsOrigins: gateway.corsOrigins,
+    maxQueue: gateway.maxQueue ?? undefined,
+    maxQueuePerKey: gateway.maxQueuePerKey,
+    jobRetentionMs: gateway.jobRetentionMs ?? undefined,
     beatMs: milliseconds("--beat-ms", options.beatMs),
     leaseMs: milliseconds("--lease-ms", options.leaseMs),
     graceMs: milliseconds("--grace-ms", options.graceMs),
     ...(await keeperOf(options.store, config)),
   });
   log.info(
-    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, GET ${server.url}/v1/workers lists them`,
+    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, OpenAI clients with the base URL ${server.url}/v1`,
   );
   await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
   await server.close();

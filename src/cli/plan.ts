@@ -2,7 +2,7 @@ import { missingBytes } from "../fetch/missing-bytes.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import type { Hardware } from "../hardware.ts";
-import { detect, openCatalog, selectFor } from "../plan.ts";
+import { detect, engineStarts, openCatalog, selectFor } from "../plan.ts";
 import type { Selection } from "../select/select-models.ts";
 import { diskSpace } from "../system.ts";
 import { print, table } from "./output.ts";
@@ -16,7 +16,14 @@ export async function plan(names: string[], options: GlobalOptions): Promise<num
   const type = targetType(names, catalog, config.workerType);
   await using fetching = await openFetch(config, log);
   const hardware = await detect(config);
-  const selection = await selectFor(type, { config, hardware, sources: fetching, log }, catalog);
+  const context = { config, hardware, sources: fetching, log };
+  const selection = await selectFor(type, context, catalog);
+  const engines = (await engineStarts(selection, context)).map(({ engine, command, variables, notices }) => ({
+    engine,
+    command,
+    environment: variables,
+    notices,
+  }));
   const models = await Promise.all(
     selection.models.map(async (spec) => {
       const amounts = await missingBytes(spec.variant, fetching);
@@ -37,6 +44,9 @@ export async function plan(names: string[], options: GlobalOptions): Promise<num
         context,
         slots,
         gpus,
+        gpuMemoryShare: spec.share.gpuMemory,
+        sequences: spec.share.sequences,
+        adapterOf: spec.adapterOf,
         ...amounts,
         reason,
       };
@@ -56,6 +66,7 @@ export async function plan(names: string[], options: GlobalOptions): Promise<num
     workerType: selection.workerType.id,
     hardware: { gpus, gpuVendor, driverVersion, runtimeVersion, cpu, memory, warnings },
     models,
+    engines,
     refused: selection.refused,
     notices: selection.notices,
     disk,
@@ -76,11 +87,12 @@ interface PlanData {
     reason: string;
     context: number | null;
   }[];
+  engines: { command: string[]; environment: Record<string, string>; notices: string[] }[];
   disk: { path: string; freeBytes: number; needBytes: number; freeAfterBytes: number };
 }
 
 function describePlan(
-  { models, disk }: PlanData,
+  { models, engines, disk }: PlanData,
   { workerType, refused, notices }: Selection,
   hardware: Hardware,
 ): string {
@@ -92,12 +104,18 @@ function describePlan(
     `  ${model.id}${model.required ? "" : " (optional)"}: ${model.variant}${model.context ? `, ${model.context} tokens` : ""}`,
     `      ${model.state}: ${amount(model.bytesTotal)}, ${bytes(model.bytesPresent)} present, ${amount(model.bytesMissing)} to fetch; ${model.reason}`,
   ]);
+  const engineLines = engines.flatMap(({ command, environment, notices }) => [
+    `  ${command.map(quoted).join(" ")}`,
+    ...Object.entries(environment).map(([name, value]) => `      ${name}=${quoted(value)}`),
+    ...notices.map((notice) => `      (${notice})`),
+  ]);
   const refusedLines = refused.map(({ model, variant, reason }) => `  ${model} as ${variant}: ${reason}`);
   const sections = [
     `Hardware\n${[...gpuLines, `  ${hardware.cpu.cores} CPU cores (${hardware.cpu.model}), ${(hardware.memory.totalBytes / 2 ** 30).toFixed(1)} GiB of memory`].join("\n")}`,
     ...(hardware.warnings.length > 0 ? [`Found odd\n${hardware.warnings.map((line) => `  ${line}`).join("\n")}`] : []),
     `Worker type\n  ${workerType.id}${notices.map((line) => `\n  ${line}`).join("")}`,
     `Models\n${modelLines.join("\n") || "  none"}`,
+    ...(engineLines.length > 0 ? [`Engines, as muster start -- would run them\n${engineLines.join("\n")}`] : []),
     ...(refusedLines.length > 0 ? [`Not taken\n${refusedLines.join("\n")}`] : []),
     `Disk ${disk.path}\n${table([
       ["  free now", bytes(disk.freeBytes)],
@@ -114,4 +132,9 @@ function amount(count: number | null): string {
 
 function gib(mib: number | null): string {
   return mib === null ? "unknown" : `${(mib / 1024).toFixed(1)} GiB`;
+}
+
+/** As a shell takes it. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

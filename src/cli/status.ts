@@ -1,6 +1,6 @@
 import { bytes, timeLeft } from "../fetch/progress-log.ts";
 import { readiness } from "../http/readiness.ts";
-import type { AgentStatus } from "../status.ts";
+import type { AgentStatus, SupervisedStatus } from "../status.ts";
 import { askAgent } from "./agent-http.ts";
 import { print, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
@@ -38,7 +38,13 @@ function describe(agent: AgentStatus): string {
       ({ kind, url, reachable, version }) =>
         `engine       ${kind} at ${url}, ${reachable ? `there ${version ?? ""}` : "not reachable"}`,
     ),
+    ...(agent.supervised ? [`supervised   ${supervised(agent.supervised)}`] : []),
     "models",
     table(rows) || "  none",
   ].join("\n");
+}
+
+function supervised({ program, starts, running, error }: SupervisedStatus): string {
+  const times = starts === 1 ? "" : `, started ${starts} times`;
+  return `${program}, ${running ? "runs" : "waits to be started again"}${times}${error ? `; ${error.message}` : ""}`;
 }

@@ -1,9 +1,10 @@
 import { MusterError } from "../errors.ts";
+import { namedModel } from "../select/named-models.ts";
 import { type Catalog, type CatalogModel, findWorkerType, type WorkerType } from "../select/worker-types.ts";
 
 /**
  * What `sync [type|model…]` and `plan [type|model…]` are about: a worker type, or single models as a worker type made
- * for the moment. Nothing given: WORKER_TYPE. Throws MODEL_UNKNOWN with what exists.
+ * for the moment: of the catalog, or by a reference. Nothing given: WORKER_TYPE. Throws MODEL_UNKNOWN with what exists.
  */
 export function targetType(names: string[], catalog: Catalog, configured: string | null): WorkerType {
   const [only] = names;
@@ -25,12 +26,10 @@ export function targetType(names: string[], catalog: Catalog, configured: string
 function modelsOf(name: string, catalog: Catalog): CatalogModel[] {
   const type = catalog.workerTypes.get(name);
   if (type) return type.models.map(({ model }) => model);
-  const model =
-    catalog.models.get(name) ??
-    [...catalog.models.values()].find(({ variants }) => variants.some(({ location }) => location === name));
+  const model = namedModel(name, catalog);
   if (model) return [model];
   const known = `worker types ${[...catalog.workerTypes.keys()].join(", ")}; models ${[...catalog.models.keys()].join(", ")}`;
   throw new MusterError("MODEL_UNKNOWN", `The catalog has no worker type and no model ${JSON.stringify(name)}.`, {
-    hint: `It has: ${known}.`,
+    hint: `It has: ${known}. Others by their source: hf:org/name[@revision], ollama:name[:tag], s3://bucket/folder.`,
   });
 }

@@ -5,13 +5,14 @@ import { type ServerOptions, WebSocketServer } from "ws";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
-import { inProcess, type OpenBackend } from "./backend.ts";
+import { inProcess, type OpenBackend, type WorkerDirectory } from "./backend.ts";
 import { Access, type Secret } from "./gateway/access/access.ts";
 import type { ClientKey } from "./gateway/access/client-keys.ts";
 import { Limits } from "./gateway/access/limits.ts";
 import { digestOf } from "./gateway/access/secret.ts";
 import { createHttpApi } from "./gateway/http-api.ts";
 import type { Jobs } from "./jobs/jobs.ts";
+import { ModelRequests } from "./models/model-requests.ts";
 import { openServer, type TlsMaterial } from "./open-server.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import { openMemoryStore } from "./stores/memory.ts";
@@ -87,12 +88,13 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
   requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
-  const registry = createWorkerRegistry({ ...terms, log });
+  const registry = createWorkerRegistry({ ...terms, log, firstEpoch: options.backend ? Date.now() : 1 });
   const boundsOf = (client: string | null) => access.boundsOf(client);
   const jobRetentionMs = options.jobRetentionMs ?? JOB_RETENTION_MS;
   const open = options.backend ?? inProcess(options.store ?? openMemoryStore());
   const backend = await open({ ...terms, registry, maxQueue, jobRetentionMs, boundsOf, log });
   const { jobs, store, workers } = backend;
+  const models = new ModelRequests({ workers: { list: () => workers.list(), send: teller(workers) }, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -104,7 +106,10 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sockets = new WebSocketServer(settings);
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
-  const gateway = { jobs, registry: workers, limits, maxBody, keepAliveMs, log, trouble: () => backend.trouble() };
+  const gateway = {
+    ...{ jobs, registry: workers, models, limits, maxBody, keepAliveMs, log },
+    trouble: () => backend.trouble(),
+  };
   const { server, renew, needsCertificate } = openServer(options.tls);
   server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {
@@ -118,6 +123,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sweep = () => {
     registry.sweep();
     backend.sweep();
+    models.sweep();
     access.sweep();
     limits.sweep();
     renew();
@@ -169,6 +175,14 @@ function requireTokens(host: string, access: Access): void {
     `The coordinator would listen on ${host} without a token for ${missing.filter(Boolean).join(" and ")}.`,
     { hint: "Give both tokens (`openssl rand -hex 32` makes one), or listen on 127.0.0.1." },
   );
+}
+
+/** Where it is on its way to another gateway, as good as told: what comes of it is asked again. */
+function teller(workers: WorkerDirectory): (workerId: string, payload: CoordinatorPayload) => boolean {
+  return (workerId, payload) => {
+    const sent = workers.send(workerId, payload);
+    return typeof sent === "boolean" ? sent : (workers.get(workerId)?.connected ?? false);
+  };
 }
 
 function secretOf(given: string | null | Secret): Secret {

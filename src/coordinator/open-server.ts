@@ -1,5 +1,5 @@
-import { createServer, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import type { Server } from "node:http";
+import { nodeHttp, nodeHttps } from "../node-http.ts";
 
 /** PEM. */
 export interface TlsMaterial {
@@ -18,12 +18,16 @@ interface OpenedServer {
 
 /** A server of HTTP, or of HTTPS, that does not listen yet. */
 export function openServer(tls: TlsMaterial | (() => TlsMaterial) | undefined): OpenedServer {
-  if (!tls) return { server: createServer(), needsCertificate: false, renew: () => undefined };
+  if (!tls) return { server: nodeHttp().createServer(), needsCertificate: false, renew: () => undefined };
   const current = typeof tls === "function" ? tls : () => tls;
   let used = current();
   const needsCertificate = Boolean(used.clientCa);
   // Callers of the HTTP API show none: whose is not good enough is turned away where a worker is expected.
-  const server = createTlsServer({ ...contextOf(used), requestCert: needsCertificate, rejectUnauthorized: false });
+  const server = nodeHttps().createServer({
+    ...contextOf(used),
+    requestCert: needsCertificate,
+    rejectUnauthorized: false,
+  });
   return {
     server,
     needsCertificate,

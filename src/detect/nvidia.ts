@@ -4,7 +4,7 @@ import { readMachineMemory } from "./meminfo.ts";
 import { type MigListing, parseMigList } from "./mig-list.ts";
 import { explainNvidiaFailure } from "./nvidia-failure.ts";
 import { toNvidiaUnits } from "./nvidia-units.ts";
-import { type NvidiaReport, parseNvidiaXml } from "./nvidia-xml.ts";
+import type { NvidiaReport } from "./nvidia-xml.ts";
 import type { ProbeContext, VendorReport } from "./probe.ts";
 import { readText } from "./read-text.ts";
 import { runTool } from "./run-tool.ts";
@@ -39,17 +39,23 @@ async function askDriver(context: ProbeContext): Promise<{ report: NvidiaReport 
     const { failure } = result;
     if (failure.kind === "missing" && !(await hasDriver(context))) return { report: null, warnings: [] };
     // With a broken GPU among sound ones it exits with an error after a complete report.
-    const report = failure.kind === "failed" ? parseNvidiaXml(failure.stdout) : null;
+    const report = failure.kind === "failed" ? await parse(failure.stdout) : null;
     return { report, warnings: [explainNvidiaFailure(failure)] };
   }
 
   const { stdout } = result;
-  const report = parseNvidiaXml(stdout);
+  const report = await parse(stdout);
   if (report !== null && report.boards.length > 0) return { report, warnings: [] };
   // Drivers differ in the exit code that goes with "No devices were found"; 6 is the documented one.
   const exitCode = report === null ? 0 : 6;
   const warning = explainNvidiaFailure({ kind: "failed", exitCode, stdout, stderr: "" });
   return { report, warnings: [warning] };
+}
+
+/** The parser loads where there is something to parse. */
+async function parse(xml: string): Promise<NvidiaReport | null> {
+  const { parseNvidiaXml } = await import("./nvidia-xml.ts");
+  return parseNvidiaXml(xml);
 }
 
 /** Whether the machine has an NVIDIA driver; /proc/driver is the host's in a container as well. */

@@ -37,8 +37,12 @@ export async function runTool(command: string, args: string[], options: ToolOpti
     reject: false,
     stdin: "ignore",
     maxBuffer: MAX_OUTPUT_BYTES,
+    // It would take over the handling of signals, and with that undo that some are ignored.
+    cleanup: false,
     env: { LC_ALL: "C", ...(path === undefined ? {} : { PATH: path }) },
   });
+  const endWithUs = () => child.kill("SIGKILL");
+  process.once("exit", endWithUs);
   const stopped = Promise.withResolvers<"timeout" | "aborted">();
   const timer = setTimeout(() => stopped.resolve("timeout"), timeoutMs);
   const onAbort = () => stopped.resolve("aborted");
@@ -62,6 +66,7 @@ export async function runTool(command: string, args: string[], options: ToolOpti
       failure: { kind: "failed", exitCode, stdout, stderr: stderr || (outcome.originalMessage ?? "") },
     };
   } finally {
+    process.off("exit", endWithUs);
     clearTimeout(timer);
     signal?.removeEventListener("abort", onAbort);
   }

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../errors.ts";
 import type { Architecture, FileSpec, Source, Variant, VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";

@@ -1,6 +1,7 @@
-import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from "node:http";
-import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import type { Agent as HttpAgent, IncomingMessage } from "node:http";
+import type { Agent as HttpsAgent } from "node:https";
 import type { Dispatcher } from "undici";
+import { nodeHttp, nodeHttps } from "../node-http.ts";
 import type { DispatcherOptions } from "./dispatcher.ts";
 import { stalled } from "./http-errors.ts";
 
@@ -29,15 +30,12 @@ const MAX_REDIRECTS = 5;
  */
 export class HttpClient implements AsyncDisposable {
   readonly #options: DispatcherOptions;
-  readonly #http: HttpAgent;
-  readonly #https: HttpsAgent;
+  #http: HttpAgent | null = null;
+  #https: HttpsAgent | null = null;
   #dispatcher: Promise<Dispatcher> | null = null;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    const agent = { keepAlive: true, maxSockets: options.connections, proxyEnv: process.env };
-    this.#http = new HttpAgent(agent);
-    this.#https = new HttpsAgent(agent);
   }
 
   /** For a library that brings a transport of its own; opened by the first call. */
@@ -64,18 +62,24 @@ export class HttpClient implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#http.destroy();
-    this.#https.destroy();
+    this.#http?.destroy();
+    this.#https?.destroy();
     await (await this.#dispatcher)?.destroy();
   }
 
   #request(url: URL, { headers, signal }: GetOptions): Promise<IncomingMessage> {
-    const { stallTimeoutMs: timeout } = this.#options;
+    const { stallTimeoutMs: timeout, connections: maxSockets } = this.#options;
+    const agent = { keepAlive: true, maxSockets, proxyEnv: process.env };
+    const ask = () => {
+      if (url.protocol === "https:") {
+        this.#https ??= new (nodeHttps().Agent)(agent);
+        return nodeHttps().request(url, { agent: this.#https, headers, signal, timeout });
+      }
+      this.#http ??= new (nodeHttp().Agent)(agent);
+      return nodeHttp().request(url, { agent: this.#http, headers, signal, timeout });
+    };
     return new Promise((resolve, reject) => {
-      const request =
-        url.protocol === "https:"
-          ? requestHttps(url, { agent: this.#https, headers, signal, timeout })
-          : requestHttp(url, { agent: this.#http, headers, signal, timeout });
+      const request = ask();
       request
         .on("timeout", () => request.destroy(stalled(url.host, "nothing for the whole of STALL_TIMEOUT")))
         .on("response", resolve)

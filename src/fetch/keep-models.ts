@@ -16,8 +16,15 @@ export interface KeepObserver extends SyncObserver {
 }
 
 export interface ModelKeeper {
-  /** Tries again now what is missing. */
-  sync(): void;
+  /** Tries again now what is missing; of one model, where its id is given. */
+  sync(id?: string): void;
+  /** Keeps one more, until it is let go. */
+  keep(spec: ModelSpec): void;
+  /**
+   * Keeps that model no more: a fetch is broken off, and what stands on the volume stays. Settles when nothing of it runs any
+   * more; nothing is told of it from now on.
+   */
+  letGo(id: string): Promise<void>;
   /** Settles after the signal, when nothing runs any more. */
   ended: Promise<void>;
 }
@@ -32,18 +39,19 @@ export function keepModels(
   observer: KeepObserver,
 ): ModelKeeper {
   const { signal } = context;
-  const wakers = new Set<() => void>();
-  const wakeAll = () => {
-    for (const wake of wakers) wake();
+  const kept = new Map<string, KeptModel>();
+  const sync = (id?: string) => {
+    for (const [each, model] of kept) if (id === undefined || id === each) model.wake();
   };
-  const keepOne = async (spec: ModelSpec) => {
+  const keepOne = async (spec: ModelSpec, model: KeptModel) => {
+    const ending = AbortSignal.any([signal, model.over.signal]);
+    const told = untilAborted(observer, model.over.signal);
     let failures = 0;
     let said = "";
-    while (!signal.aborted) {
+    while (!ending.aborted) {
       const woken = new AbortController();
-      const wake = () => woken.abort();
-      wakers.add(wake);
-      const [outcome] = await syncModels([spec], context, observer);
+      model.wake = () => woken.abort();
+      const [outcome] = await syncModels([spec], { ...context, signal: ending }, told);
       const error = outcome?.error ?? null;
       failures = error ? failures + 1 : 0;
       const pause = error
@@ -52,26 +60,55 @@ export function keepModels(
           : LATER_MS
         : null;
       // Waking up to find the same is no news.
-      if (error && !signal.aborted && error.message !== said) {
-        observer.onNote(
+      if (error && !ending.aborted && error.message !== said) {
+        told.onNote(
           spec,
           `${error.message} ${error.hint} Trying again in ${Math.round((pause ?? 0) / 1000)} s`,
           "warn",
         );
       }
       said = error?.message ?? "";
-      await pauseUntil(pause, AbortSignal.any([signal, woken.signal]));
-      wakers.delete(wake);
+      await pauseUntil(pause, AbortSignal.any([ending, woken.signal]));
     }
   };
+  const keep = (spec: ModelSpec) => {
+    const model: KeptModel = { over: new AbortController(), wake: () => undefined, ended: Promise.resolve() };
+    kept.set(spec.id, model);
+    model.ended = keepOne(spec, model);
+  };
   const onChange = () => {
-    wakeAll();
+    sync();
     observer.onVolumeChange();
   };
-  const ended = Promise.all([...specs.map(keepOne), watchVolume(context.layout, onChange, signal)]).then(
-    () => undefined,
-  );
-  return { sync: wakeAll, ended };
+  for (const spec of specs) keep(spec);
+  return {
+    sync,
+    keep,
+    async letGo(id) {
+      const model = kept.get(id);
+      kept.delete(id);
+      model?.over.abort();
+      await model?.ended;
+    },
+    ended: watchVolume(context.layout, onChange, signal).then(async () => {
+      await Promise.all([...kept.values()].map(({ ended }) => ended));
+    }),
+  };
+}
+
+interface KeptModel {
+  /** Aborted when it is let go. */
+  over: AbortController;
+  /** Ends the pause before the next attempt. */
+  wake: () => void;
+  ended: Promise<void>;
+}
+
+function untilAborted(observer: SyncObserver, signal: AbortSignal): SyncObserver {
+  return {
+    onProgress: (progress) => void (signal.aborted || observer.onProgress(progress)),
+    onNote: (...note) => void (signal.aborted || observer.onNote(...note)),
+  };
 }
 
 /** Null: for as long as nothing wakes it. */

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../errors.ts";
 import { type FileSpec, SOURCES, type Source, type Variant } from "../model.ts";
 import { manifestKey } from "../store/manifest.ts";

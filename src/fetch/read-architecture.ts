@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Architecture } from "../model.ts";
 
 const positive = z.number().positive();

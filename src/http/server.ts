@@ -1,7 +1,8 @@
-import { createServer, type Server, type ServerResponse } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { nodeHttp } from "../node-http.ts";
 import { redactData } from "../redact.ts";
 import type { StatusBoard } from "../status.ts";
 import { readiness } from "./readiness.ts";
@@ -24,7 +25,7 @@ export interface HttpOptions {
 /** /livez, /readyz, /status and /metrics of the agent. Throws PORT_IN_USE for a port that was asked for by number. */
 export async function startHttp({ port, host, board, log }: HttpOptions): Promise<HttpServer> {
   const metrics = import("./metrics.ts").then(({ createMetrics }) => createMetrics(board));
-  const server = createServer((request, response) => {
+  const server = nodeHttp().createServer((request, response) => {
     const path = (request.url ?? "/").split("?")[0];
     if (request.method !== "GET" && request.method !== "HEAD") {
       response.setHeader("allow", "GET, HEAD");

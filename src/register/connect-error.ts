@@ -33,6 +33,16 @@ const REASONS: [codes: RegExp, what: string, hint: string][] = [
     "Use a name in COORDINATOR_URL that the certificate carries, or issue one for this name.",
   ],
   [
+    /^ERR_SSL_.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)/,
+    "it does not take the certificate of this worker",
+    "Set COORDINATOR_CERT_FILE and COORDINATOR_KEY_FILE to a certificate that the coordinator's authority signed (`openssl verify -CAfile CA.pem CERT.pem`), and its key; this worker keeps trying.",
+  ],
+  [
+    /^ECONNRESET$/,
+    "it broke the connection off before it was open",
+    "Look at the coordinator's log, or that of a proxy before it. One that asks for certificates may not take this worker's (COORDINATOR_CERT_FILE, COORDINATOR_KEY_FILE): `openssl verify -CAfile CA.pem CERT.pem` tells. This worker keeps trying.",
+  ],
+  [
     /^(EPROTO|ERR_SSL_.*)$/,
     "it does not speak TLS as asked",
     "Use ws:// in COORDINATOR_URL for a coordinator without a certificate, wss:// for one with.",

@@ -1,4 +1,5 @@
 import { type ClientOptions, WebSocket } from "ws";
+import type { ClientCertificate } from "../client-certificate.ts";
 import { MusterError } from "../errors.ts";
 import { SUBPROTOCOL } from "../protocol.ts";
 import { registerSecret } from "../redact.ts";
@@ -10,6 +11,8 @@ export interface HandshakeOptions {
   /** Asked at every connection, so that a token file that was rotated is read again. */
   token: () => Promise<string | null>;
   ca?: string | Buffer;
+  /** What a coordinator that asks for certificates is shown; asked at every connection, as is the token. */
+  certificate?: () => Promise<ClientCertificate | null>;
   /** For everything from the name look-up to the answer to the upgrade. */
   handshakeTimeoutMs: number;
   signal: AbortSignal;
@@ -25,11 +28,13 @@ export async function startHandshake(
   options: HandshakeOptions,
 ): Promise<{ socket: WebSocket; opened: () => Promise<void> }> {
   const token = await readToken(options.token);
+  const certificate = await options.certificate?.();
   options.signal.throwIfAborted();
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ClientOptions & { closeTimeout: number } = {
     headers: token === null ? {} : { authorization: `Bearer ${token}` },
     ca: options.ca,
+    ...certificate,
     perMessageDeflate: false,
     followRedirects: false,
     maxPayload: FRAME_CEILING,

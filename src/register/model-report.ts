@@ -1,5 +1,9 @@
 import type { ModelReport } from "../protocol.ts";
+import { redact } from "../redact.ts";
 import type { ModelStatus } from "../status.ts";
+
+/** Characters of a reason. */
+const LONGEST_REASON = 500;
 
 /** A model as frames carry it. Numbers are made to fit the protocol: one odd rate must not cost the session. */
 export function modelReport(model: ModelStatus): ModelReport {
@@ -15,6 +19,8 @@ export function modelReport(model: ModelStatus): ModelReport {
     bytesTotal: whole(model.bytesTotal),
     rate: whole(model.rate),
     errorCode: model.error?.code ?? null,
+    error: model.error && redact(model.error.message).slice(0, LONGEST_REASON),
+    ...(model.asked.length > 0 ? { asked: model.asked } : {}),
   };
 }
 

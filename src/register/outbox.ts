@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { hasSystemCode } from "../errors.ts";
 import type { JobRef } from "../job.ts";
 import type { Logger } from "../log.ts";

@@ -16,7 +16,7 @@ export type { GpuUsage } from "./vitals.ts";
 
 export interface RegistrationOptions
   extends Pick<SessionContext, "url" | "board" | "log" | "onCommand">,
-    Pick<ConnectOptions, "token" | "ca" | "signal">,
+    Pick<ConnectOptions, "token" | "ca" | "certificate" | "signal">,
     VitalsSources {
   runner: JobRunner;
   /** Stays open for as long as the registration; whoever opened it closes it. */

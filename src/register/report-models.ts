@@ -11,6 +11,9 @@ export interface ModelReporter {
 /** Progress of one model is told at most this often. */
 const PROGRESS_MS = 500;
 
+/** `removed`: the last that is told of it. */
+export type ToldModel = ModelReport & { removed?: true };
+
 interface Told {
   report: ModelReport;
   at: number;
@@ -22,7 +25,7 @@ interface Told {
 export function reportModels(
   board: StatusBoard,
   known: ModelReport[],
-  send: (report: ModelReport) => void,
+  send: (report: ToldModel) => void,
 ): ModelReporter {
   const told = new Map<string, Told>(
     known.map((report) => [report.model, { report, at: Number.NEGATIVE_INFINITY, timer: null }]),
@@ -34,7 +37,7 @@ export function reportModels(
     const last = told.get(id);
     const report = modelReport(latest.get(id)!);
     if (last && JSON.stringify(last.report) === JSON.stringify(report)) return;
-    const changed = last?.report.state !== report.state || last.report.errorCode !== report.errorCode;
+    const changed = !last || standing(last.report) !== standing(report);
     const waitMs = last ? last.at + PROGRESS_MS - performance.now() : 0;
     if (last && !changed && waitMs > 0) {
       last.timer ??= setTimeout(() => {
@@ -52,10 +55,23 @@ export function reportModels(
     latest.set(model.id, model);
     tell(model.id);
   };
+  const forget = (report: ModelReport) => {
+    const last = told.get(report.model);
+    if (last?.timer) clearTimeout(last.timer);
+    told.delete(report.model);
+    latest.delete(report.model);
+    revision += 1;
+    // For a coordinator that does not know `removed` it has failed, and gets no jobs.
+    send({ ...report, state: "failed", rate: 0, removed: true });
+  };
   const unsubscribe = board.onChange((event) => {
     if (event.kind === "model") note(event.model);
+    else if (event.kind === "removed") forget(modelReport(event.model));
   });
   // What changed between the hello and now.
+  for (const report of known) {
+    if (!board.current.models.some(({ id }) => id === report.model)) forget(report);
+  }
   for (const model of board.current.models) note(model);
   return {
     get revision() {
@@ -66,4 +82,9 @@ export function reportModels(
       for (const { timer } of told.values()) if (timer) clearTimeout(timer);
     },
   };
+}
+
+/** What is told at once when it changes. */
+function standing({ state, errorCode, error, asked }: ModelReport): string {
+  return JSON.stringify([state, errorCode, error, asked]);
 }

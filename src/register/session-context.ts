@@ -1,10 +1,14 @@
 import type { Logger } from "../log.ts";
+import type { ModelOptions } from "../protocol.ts";
 import type { StatusBoard } from "../status.ts";
 import type { JobDesk } from "./job-desk.ts";
 import type { Vitals } from "./vitals.ts";
 
 /** What a coordinator may ask of the agent as a whole. */
-export type Command = { type: "drain" | "pause" | "resume" | "sync" } | { type: "ensure" | "remove"; models: string[] };
+export type Command =
+  | { type: "drain" | "pause" | "resume" | "sync" }
+  | { type: "ensure"; models: string[]; options: Record<string, ModelOptions> }
+  | { type: "remove"; models: string[] };
 
 export interface SessionContext {
   url: string;

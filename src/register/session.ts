@@ -71,7 +71,7 @@ function commandOf(frame: Order): Command | null {
     case "models.sync":
       return { type: "sync" };
     case "models.ensure":
-      return { type: "ensure", models: frame.models };
+      return { type: "ensure", models: frame.models, options: frame.options ?? {} };
     case "models.remove":
       return { type: "remove", models: frame.models };
     case "reconnect":

@@ -1,5 +1,5 @@
-import { z } from "zod";
-import { ENGINES, FORMATS, JOB_KINDS, SOURCES, TASKS } from "../model.ts";
+import * as z from "zod";
+import { ENGINES, FORMATS, JOB_KINDS, OCR_FORMATS, SOURCES, TASKS } from "../model.ts";
 
 /** The form of worker-types.json. docs/worker-types.schema.json is generated from it. */
 
@@ -23,52 +23,73 @@ const architecture = z.strictObject({
   dtype: z.string().nullable().default(null),
 });
 
+/** Where something is had from, and what of it. */
+const origin = {
+  repo: z
+    .string()
+    .regex(/^[\w.-]+(\/[\w.-]+)?$/, "org/name")
+    .optional()
+    .describe("Hub repository; with source huggingface."),
+  url: z.string().startsWith("s3://", "s3://bucket/prefix").optional().describe("s3://bucket/prefix; with source s3."),
+  path: z.string().min(1).optional().describe("Folder or file:// URL; with source path."),
+  revision: z
+    .string()
+    .min(1)
+    .default("main")
+    .describe("Branch, tag or commit; with source ollama the digest of a manifest."),
+  format: z.enum(FORMATS).optional().describe("safetensors; gguf with source ollama."),
+  include: globs.default([]).describe("Globs of the files to fetch, in place of the built-in choice."),
+  exclude: globs.default([]),
+  allowPickle: z.boolean().default(false).describe("Fetch pickled weights where there is nothing safer."),
+  sizeBytes: z.int().nonnegative().nullable().default(null),
+};
+
+/** The field that says where a source has the model. */
+export const LOCATION_FIELDS = { huggingface: "repo", ollama: "name", s3: "url", path: "path" } as const;
+
+type Located = { source: keyof typeof LOCATION_FIELDS } & { [Field in "repo" | "name" | "url" | "path"]?: string };
+
+function requireLocation(value: Located, context: z.RefinementCtx): void {
+  const field = LOCATION_FIELDS[value.source];
+  if (value[field] !== undefined) return;
+  context.addIssue({
+    code: "custom",
+    path: [field],
+    message: `is missing; allowed: a ${field}, because source is ${value.source}`,
+    input: undefined,
+  });
+}
+
+const adapter = z
+  .strictObject({ name: id.describe("What jobs name it."), source: z.enum(SOURCES).exclude(["ollama"]), ...origin })
+  .superRefine(requireLocation);
+
 const variant = z
   .strictObject({
     id: id.optional().describe("Unique within the model; made from source, location and revision where it is missing."),
     source: z.enum(SOURCES),
-    repo: z
-      .string()
-      .regex(/^[\w.-]+(\/[\w.-]+)?$/, "org/name")
-      .optional()
-      .describe("Hub repository; with source huggingface."),
     name: z.string().min(1).optional().describe("Ollama name such as llava:7b; with source ollama."),
-    url: z
-      .string()
-      .startsWith("s3://", "s3://bucket/prefix")
-      .optional()
-      .describe("s3://bucket/prefix; with source s3."),
-    path: z.string().min(1).optional().describe("Folder or file:// URL; with source path."),
-    revision: z
-      .string()
-      .min(1)
-      .default("main")
-      .describe("Branch, tag or commit; with source ollama the digest of a manifest."),
-    format: z.enum(FORMATS).optional().describe("safetensors; gguf with source ollama."),
+    ...origin,
     quantization: z.string().min(1).nullable().default(null),
     engine: z.enum(ENGINES),
     minGpuMemoryGb: gigabytes.default(0).describe("Least GPU memory, gigabytes of 10⁹ bytes, on each of its GPUs."),
     gpuCount: z.int().positive().max(64).default(1).describe("GPUs that share the model by tensor parallelism."),
-    include: globs.default([]).describe("Globs of the files to fetch, in place of the built-in choice."),
-    exclude: globs.default([]),
-    allowPickle: z.boolean().default(false).describe("Fetch pickled weights where there is nothing safer."),
-    sizeBytes: z.int().nonnegative().nullable().default(null),
     architecture: architecture.nullable().default(null),
+    adapters: z
+      .array(adapter)
+      .default([])
+      .describe("LoRA adapters, served beside the model under their own names; with engines vllm and ollama."),
   })
   .superRefine((value, context) => {
-    const field = LOCATION_FIELDS[value.source];
-    if (value[field] === undefined) {
-      context.addIssue({
-        code: "custom",
-        path: [field],
-        message: `is missing; allowed: a ${field}, because source is ${value.source}`,
-        input: undefined,
-      });
-    }
+    requireLocation(value, context);
+    if (value.adapters.length === 0 || value.engine !== "openai") return;
+    context.addIssue({
+      code: "custom",
+      path: ["adapters"],
+      message: "cannot be given to an engine of kind openai; allowed: adapters with engine vllm or ollama",
+      input: undefined,
+    });
   });
-
-/** The field that says where a source has the model. */
-export const LOCATION_FIELDS = { huggingface: "repo", ollama: "name", s3: "url", path: "path" } as const;
 
 const model = z.strictObject({
   description: z.string().optional(),
@@ -77,6 +98,10 @@ const model = z.strictObject({
   gated: z.boolean().default(false).describe("Access has to be asked for at the source."),
   contextLength: z.int().positive().nullable().default(null).describe("Most tokens the model takes."),
   sizeBytes: z.int().nonnegative().nullable().default(null),
+  prompts: z
+    .partialRecord(z.enum(OCR_FORMATS), z.string().min(1))
+    .default({})
+    .describe("What an ocr model is told to do with a page, by format, in place of the built-in words."),
   variants: z.array(variant).min(1).describe("Best first; the first that fits is taken."),
 });
 
@@ -112,7 +137,15 @@ const workerType = z.strictObject({
   models: z.array(modelReference).min(1),
   fallback: id.optional().describe("Worker type taken where this one cannot run."),
   slots: z.partialRecord(z.enum(JOB_KINDS), z.int().positive()).default({}).describe("Concurrent jobs per kind."),
-  engineSettings: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}),
+  engineSettings: z
+    .record(
+      z.string().regex(/^[A-Za-z][\w-]*$/, "an argument or a variable"),
+      z.union([z.string(), z.number(), z.boolean()]),
+    )
+    .default({})
+    .describe(
+      "For the engine that muster starts: NAMES_LIKE_THIS are variables of its environment, names-like-this arguments of `vllm serve` (true stands alone, false is --no-…). They win over what the plan derives; what the operator gives wins over them.",
+    ),
 });
 
 export const catalogSchema = z.strictObject({
@@ -127,5 +160,6 @@ export const overlaySchema = catalogSchema.partial();
 export type CatalogDocument = z.output<typeof catalogSchema>;
 export type ModelEntry = CatalogDocument["models"][string];
 export type VariantEntry = ModelEntry["variants"][number];
+export type AdapterEntry = VariantEntry["adapters"][number];
 export type WorkerTypeEntry = CatalogDocument["workerTypes"][string];
 export type Condition = z.output<typeof when>;

@@ -6,6 +6,7 @@ import {
   GIB,
   largestContext,
   memoryNeed,
+  type Need,
   SHARED_OLLAMA_SHARE,
   splitProblem,
   VLLM_SHARE,
@@ -15,7 +16,7 @@ import {
 const USUAL_CONTEXT = 8192;
 const LEAST_CONTEXT = 2048;
 /** The share of main memory that a model on the CPU may take. */
-const CPU_SHARE = 0.9;
+export const CPU_SHARE = 0.9;
 
 /** What models already placed have taken: bytes reserved per GPU (index into Hardware.gpus), by engines that keep them. */
 export type Reserved = ReadonlyMap<number, number>;
@@ -25,6 +26,8 @@ export interface Placement {
   context: number | null;
   gpus: number[];
   reserved: Reserved;
+  /** Bytes per GPU, or of main memory; null where nobody knows. */
+  need: Need | null;
   reason: string;
 }
 
@@ -39,6 +42,8 @@ export interface Misfit {
 export interface PlacementQuestion {
   variant: Variant;
   facts: VariantFacts | null;
+  /** Bytes of its adapters that are in memory beside it. */
+  adapterBytes: number;
   /** Tokens asked for; null for the usual number. */
   context: number | null;
   /** Most tokens the model takes; null when it has no context (embeddings). */
@@ -71,7 +76,7 @@ export function place(question: PlacementQuestion): Placement | Misfit {
       question,
       candidates,
       wantedContext(question),
-      0,
+      null,
       "the GPU's memory is unknown, so this was taken as declared",
     );
   }
@@ -95,11 +100,12 @@ function placeOnCpu(question: PlacementQuestion): Placement | Misfit {
   if (variant.gpuCount > 1) return misfit(`needs ${variant.gpuCount} GPUs, none is used`);
   // On the CPU every engine keeps weights, KV cache and about a GiB of its own, as Ollama does on a GPU.
   const onCpu: PlacementQuestion = { ...question, variant: { ...variant, engine: "ollama" } };
-  return fitContext(onCpu, hardware.memory.totalBytes * CPU_SHARE, "main memory", (context, _need, reason) => ({
+  return fitContext(onCpu, hardware.memory.totalBytes * CPU_SHARE, "main memory", (context, need, reason) => ({
     ok: true,
     context,
     gpus: [],
     reserved: question.reserved,
+    need,
     reason,
   }));
 }
@@ -109,16 +115,16 @@ function fitContext(
   question: PlacementQuestion,
   have: number,
   where: string,
-  accept: (context: number | null, need: number, reason: string) => Placement,
+  accept: (context: number | null, need: Need | null, reason: string) => Placement,
 ): Placement | Misfit {
   const { variant, facts } = question;
   const wanted = wantedContext(question);
   const weightsBytes = facts?.weightsBytes ?? variant.sizeBytes;
-  if (weightsBytes === null) return accept(wanted, 0, "its size is not known beforehand; taken as declared");
+  if (weightsBytes === null) return accept(wanted, null, "its size is not known beforehand; taken as declared");
   const fit: FitQuestion = {
     engine: variant.engine,
     facts: {
-      weightsBytes,
+      weightsBytes: weightsBytes + question.adapterBytes,
       projectorBytes: facts?.projectorBytes ?? 0,
       architecture: shapeOf(question),
     },
@@ -128,11 +134,15 @@ function fitContext(
   };
   const floor = Math.min(LEAST_CONTEXT, fit.context);
   for (let context = fit.context; context >= floor; context = Math.floor(context / 2)) {
-    const need = memoryNeed({ ...fit, context }).total;
-    if (need <= have) {
+    const need = memoryNeed({ ...fit, context });
+    if (need.total <= have) {
       const shorter =
         wanted !== null && context < wanted ? ` with the context cut from ${wanted} to ${context} tokens` : "";
-      return accept(wanted === null ? null : context, need, `needs ${gib(need)} of ${gib(have)} on ${where}${shorter}`);
+      return accept(
+        wanted === null ? null : context,
+        need,
+        `needs ${gib(need.total)} of ${gib(have)} on ${where}${shorter}`,
+      );
     }
     if (context === 0) break;
   }
@@ -155,7 +165,7 @@ function wantedContext(question: PlacementQuestion): number | null {
 }
 
 /** What one GPU has for the variant: vLLM takes its share of the whole, Ollama what others left. */
-function share(variant: Variant, total: number, reserved: number): number {
+export function share(variant: Pick<Variant, "engine">, total: number, reserved: number): number {
   if (variant.engine === "vllm") return VLLM_SHARE * total - reserved;
   return reserved > 0 ? SHARED_OLLAMA_SHARE * (total - reserved) : total;
 }
@@ -164,15 +174,15 @@ function placed(
   question: PlacementQuestion,
   gpus: number[],
   context: number | null,
-  need: number,
+  need: Need | null,
   reason: string,
 ): Placement {
   const reserved = new Map(question.reserved);
   // Ollama loads and unloads as asked; vLLM and its like keep what they took.
   if (question.variant.engine !== "ollama") {
-    for (const index of gpus) reserved.set(index, (reserved.get(index) ?? 0) + need);
+    for (const index of gpus) reserved.set(index, (reserved.get(index) ?? 0) + (need?.total ?? 0));
   }
-  return { ok: true, context, gpus, reserved, reason };
+  return { ok: true, context, gpus, reserved, need, reason };
 }
 
 /** Why this GPU cannot hold the variant, whatever else is on it; null where it can. */

@@ -4,6 +4,7 @@ import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
 import type { Condition } from "./catalog-schema.ts";
 import { type Placement, place, type Reserved, totalBytes } from "./placement.ts";
 import { dedupe, leftOut, type Refusal, refusal } from "./refusals.ts";
+import { type PlacedModel, shareOut } from "./share-out.ts";
 import type { Catalog, ModelReference, WorkerType } from "./worker-types.ts";
 
 export interface SelectInput {
@@ -78,7 +79,8 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
       notices.push(`Optional model ${reference.model.id} is left out: ${last?.reason ?? "it does not fit"}`);
     }
   }
-  return { workerType: type, models: taken.models, refused: leftOut(kept, taken.models, dedupe(refused)), notices };
+  const models = shareOut(taken.models, input.hardware, type.slots);
+  return { workerType: type, models, refused: leftOut(kept, models, dedupe(refused)), notices };
 }
 
 /** Placements tried for one set of models. A catalog with very many variants ends with fewer models, not with a hang. */
@@ -89,7 +91,7 @@ function startRoom(gpus: number[], refused: Refusal[]): Room {
 }
 
 interface Placed {
-  models: ModelSpec[];
+  models: PlacedModel[];
   reserved: Reserved;
 }
 
@@ -110,6 +112,7 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
     const placement = place({
       variant,
       facts: input.factsOf(variant),
+      adapterBytes: adapterBytes(variant, input.factsOf),
       context: reference.context,
       maxContext: reference.model.contextLength,
       hardware: input.hardware,
@@ -121,29 +124,41 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
       continue;
     }
     const others = placeAll(input, rest, { ...room, reserved: placement.reserved });
-    if (others) return { models: [toSpec(reference, variant, placement), ...others.models], reserved: others.reserved };
+    if (others) {
+      return { models: [...toSpecs(reference, variant, placement), ...others.models], reserved: others.reserved };
+    }
   }
   return null;
 }
 
-function toSpec(reference: ModelReference, variant: Variant, placement: Placement): ModelSpec {
-  const { id, task, license, gated } = reference.model;
-  const { context, gpus, reason } = placement;
-  return {
-    id,
-    task,
-    license,
-    gated,
-    required: !reference.optional,
-    variant,
-    context,
-    slots: reference.slots,
-    gpus,
-    reason,
-  };
+/** The model, and its adapters behind it. */
+export function toSpecs(reference: ModelReference, variant: Variant, placement: Placement): PlacedModel[] {
+  const { id, task, license, gated, prompts } = reference.model;
+  const { context, gpus, need, reason } = placement;
+  const required = !reference.optional;
+  const common = { task, required, context, slots: reference.slots, gpus, prompts };
+  return [
+    { ...common, id, license, gated, variant, need, adapterOf: null, reason },
+    ...variant.adapters.map((adapter) => ({
+      ...common,
+      ...adapter,
+      license: null,
+      gated: false,
+      // Ollama loads the model once more for each of its adapters.
+      need: variant.engine === "ollama" ? need : null,
+      adapterOf: id,
+      reason: `goes with ${id}`,
+    })),
+  ];
 }
 
-function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
+/** vLLM keeps all adapters beside the model, Ollama one. */
+export function adapterBytes({ adapters, engine }: Variant, factsOf: SelectInput["factsOf"]): number {
+  const sizes = adapters.map(({ variant }) => factsOf(variant)?.weightsBytes ?? variant.sizeBytes ?? 0);
+  return engine === "ollama" ? Math.max(0, ...sizes) : sizes.reduce((sum, size) => sum + size, 0);
+}
+
+export function usableGpus({ hardware, enableGpu, minGpuMemoryGb }: SelectInput, type: WorkerType): number[] {
   if (type.gpu === "none" || enableGpu === "false") return [];
   const floor = (minGpuMemoryGb ?? type.minGpuMemoryGb) * 1e9;
   return hardware.gpus.flatMap((gpu, index) => ((totalBytes(gpu) ?? Number.POSITIVE_INFINITY) >= floor ? [index] : []));

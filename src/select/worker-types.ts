@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
-import type { z } from "zod";
+import type * as z from "zod";
 import { MusterError } from "../errors.ts";
-import type { JobKind, Task, Variant } from "../model.ts";
+import type { Adapter, JobKind, OcrPrompts, Task, Variant } from "../model.ts";
 import { type CatalogProblem, catalogError, describeIssues, show } from "./catalog-error.ts";
 import {
+  type AdapterEntry,
   type Condition,
   catalogSchema,
   LOCATION_FIELDS,
@@ -19,6 +20,7 @@ export interface CatalogModel {
   license: string | null;
   gated: boolean;
   contextLength: number | null;
+  prompts: OcrPrompts;
   variants: Variant[];
 }
 
@@ -53,7 +55,10 @@ export async function readCatalog(file: string, overlay: string | null): Promise
   const models = { ...base.value.models, ...extra?.value.models };
   const workerTypes = { ...base.value.workerTypes, ...extra?.value.workerTypes };
   for (const document of [base, ...(extra ? [extra] : [])]) {
-    const problems = danglingReferences(document.value.workerTypes ?? {}, models, workerTypes);
+    const problems = [
+      ...takenNames(document.value.models ?? {}, models),
+      ...danglingReferences(document.value.workerTypes ?? {}, models, workerTypes),
+    ];
     if (problems.length > 0) throw await catalogError(document.file, document.text, problems);
   }
   return link(models, workerTypes);
@@ -109,6 +114,25 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** Jobs name adapters as they name models, so that a name means one thing. */
+function takenNames(own: Record<string, ModelEntry>, models: Record<string, ModelEntry>): CatalogProblem[] {
+  return Object.entries(own).flatMap(([modelId, model]) =>
+    model.variants.flatMap(({ adapters }, at) =>
+      adapters.flatMap(({ name }, index): CatalogProblem[] => {
+        const isTaken =
+          Object.hasOwn(models, name) ||
+          adapters.findIndex((other) => other.name === name) < index ||
+          Object.entries(models).some(
+            ([id, { variants }]) =>
+              id !== modelId && variants.some((variant) => variant.adapters.some((other) => other.name === name)),
+          );
+        const path = ["models", modelId, "variants", at, "adapters", index, "name"];
+        return isTaken ? [{ path, found: show(name), allowed: "a name that no other model or adapter has" }] : [];
+      }),
+    ),
+  );
 }
 
 function danglingReferences(
@@ -170,7 +194,7 @@ function toReference(reference: WorkerTypeEntry["models"][number], models: Map<s
 }
 
 function toModel(id: string, entry: ModelEntry): CatalogModel {
-  const { task, license, gated, contextLength } = entry;
+  const { task, license, gated, contextLength, prompts } = entry;
   const variants = entry.variants.map((variant) => toVariant(variant, entry.sizeBytes));
   const seen = new Map<string, number>();
   for (const variant of variants) {
@@ -178,18 +202,46 @@ function toModel(id: string, entry: ModelEntry): CatalogModel {
     seen.set(variant.id, times);
     if (times > 1) variant.id = `${variant.id}#${times}`;
   }
-  return { id, task, license, gated, contextLength, variants };
+  return { id, task, license, gated, contextLength, prompts, variants };
 }
 
 function toVariant(entry: VariantEntry, modelSize: number | null): Variant {
-  const { id, repo, name, url, path, format, ...rest } = entry;
-  const location = { repo, name, url, path }[LOCATION_FIELDS[entry.source]] ?? "";
-  const revision = entry.source === "huggingface" && entry.revision !== "main" ? `@${entry.revision}` : "";
-  return {
+  const { id, repo: _repo, name: _name, url: _url, path: _path, format, adapters, ...rest } = entry;
+  const variant = {
     ...rest,
-    location,
-    id: id ?? `${entry.source}:${location}${revision}`,
+    location: locationOf(entry),
+    id: id ?? usualId(entry),
     format: format ?? (entry.source === "ollama" ? "gguf" : "safetensors"),
     sizeBytes: entry.sizeBytes ?? modelSize,
+    adapters: [],
   };
+  return { ...variant, adapters: adapters.map((adapter) => toAdapter(adapter, variant)) };
+}
+
+/** What training writes beside the adapter, each with an adapter of its own. */
+const CHECKPOINTS = "checkpoint-*/**";
+
+function toAdapter(entry: AdapterEntry, { engine, minGpuMemoryGb, gpuCount }: Variant): Adapter {
+  const { source, revision, format = "safetensors", include, exclude, allowPickle, sizeBytes } = entry;
+  const variant: Variant = {
+    ...{ source, revision, format, include, allowPickle, sizeBytes, engine, minGpuMemoryGb, gpuCount },
+    id: usualId(entry),
+    location: locationOf(entry),
+    exclude: include.length === 0 ? [...exclude, CHECKPOINTS] : exclude,
+    quantization: null,
+    architecture: null,
+    adapters: [],
+  };
+  return { id: entry.name, variant };
+}
+
+type Located = Pick<VariantEntry, "source" | "repo" | "name" | "url" | "path" | "revision">;
+
+function locationOf(entry: Located): string {
+  return entry[LOCATION_FIELDS[entry.source]] ?? "";
+}
+
+function usualId(entry: Located): string {
+  const revision = entry.source === "huggingface" && entry.revision !== "main" ? `@${entry.revision}` : "";
+  return `${entry.source}:${locationOf(entry)}${revision}`;
 }

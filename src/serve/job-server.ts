@@ -1,12 +1,12 @@
 import type { Job, JobCalls, JobOutcome, JobRunner, Slots } from "../job.ts";
 import type { Logger } from "../log.ts";
-import type { JobKind, ModelSpec } from "../model.ts";
+import { type JobKind, type ModelSpec, takesKind } from "../model.ts";
 import type { JobErrorCode } from "../protocol.ts";
 import type { RunningJob, StatusBoard } from "../status.ts";
 import { JOB_LIMITS, type JobLimits } from "./limits.ts";
 import { logJob } from "./log-job.ts";
 import { type EngineOfModel, runJob } from "./run-job.ts";
-import { findModel, takesKind } from "./served-models.ts";
+import { findModel } from "./served-models.ts";
 
 export interface JobServerOptions {
   board: StatusBoard;

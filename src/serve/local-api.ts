@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { readdir, rm } from "node:fs/promises";
-import { createServer, type RequestListener, type ServerResponse } from "node:http";
+import type { RequestListener, ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Logger } from "../log.ts";
+import { nodeHttp } from "../node-http.ts";
 import { redactData } from "../redact.ts";
 import type { StatusBoard } from "../status.ts";
 import type { JobServer } from "./job-server.ts";
@@ -44,7 +45,7 @@ export async function startLocalApi({ folder, jobs, board, log, onCommand }: Loc
     const { state, ready, jobs: running } = board.current;
     send(response, 200, { state, ready, slots: jobs.slots, slotsFree: jobs.slotsFree, jobs: running });
   };
-  const server = createServer(answer);
+  const server = nodeHttp().createServer(answer);
   const path = join(folder, `agent-${crypto.randomUUID().slice(0, 8)}.sock`);
   await removeAbandoned(folder);
   try {

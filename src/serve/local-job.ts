@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { z } from "zod";
+import * as z from "zod";
 import { type ChunkSink, type Job, type JobOutcome, jobError, toJobFailure } from "../job.ts";
 import type { Logger } from "../log.ts";
 import { JOB_KINDS } from "../model.ts";

@@ -1,17 +1,24 @@
+import type { OcrPrompts } from "../model.ts";
 import type { ChatBody } from "./engines/engine.ts";
-import type { OcrFormat, OcrInput } from "./kinds/ocr.ts";
+import type { OcrInput } from "./kinds/ocr.ts";
 
 /** What a vision model is told to do with a page. */
-const TASKS: Record<OcrFormat, string> = {
+const PROMPTS: OcrPrompts = {
   text: "Read all text on this page, in reading order, and repeat it exactly as plain text, in its own language. Leave nothing out and add nothing: no remarks, no markup.",
   markdown:
     "Transcribe this page exactly as Markdown, in its own language and reading order: headings, lists, tables as Markdown tables, formulas as LaTeX. Leave nothing out and add no remarks and no fence around it.",
   json: "Extract what this page holds.",
 };
 
-/** The chat that reads one page. A prompt of the job's own takes the place of ours. */
-export function pageChat({ prompt, format, schema }: Omit<OcrInput, "pages">, page: string): ChatBody {
-  const text = [prompt ?? TASKS[format], ...(format === "json" ? [jsonRule(schema)] : [])].join("\n");
+/** The chat that reads one page. A prompt of the job's own takes the place of the model's, and that the place of ours. */
+export function pageChat(
+  { prompt, format, schema }: Omit<OcrInput, "pages">,
+  page: string,
+  ofModel: OcrPrompts = {},
+): ChatBody {
+  const text = [prompt ?? ofModel[format] ?? PROMPTS[format], ...(format === "json" ? [jsonRule(schema)] : [])].join(
+    "\n",
+  );
   return {
     // The image first: models were trained so.
     messages: [
@@ -28,9 +35,12 @@ export function pageChat({ prompt, format, schema }: Omit<OcrInput, "pages">, pa
   };
 }
 
-/** The same chat, with an answer that was no JSON and the wish for a better one. */
-export function repairChat(chat: ChatBody, answer: string): ChatBody {
-  const wish = "That is not valid JSON. Give the same again as valid JSON: the JSON alone, whole, without a fence.";
+/** The same chat, with an answer that was not as wanted, what is wrong with it, and the wish for a better one. */
+export function repairChat(chat: ChatBody, answer: string, problem: string | null): ChatBody {
+  const wish =
+    problem === null
+      ? "That is not valid JSON. Give the same again as valid JSON: the JSON alone, whole, without a fence."
+      : `That is not as the JSON Schema has it: ${problem}. Give the same again as it has to be: the JSON alone, whole, without a fence.`;
   return {
     ...chat,
     messages: [...chat.messages, { role: "assistant", content: answer }, { role: "user", content: wish }],

@@ -1,10 +1,11 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { ErrorCode } from "../errors.ts";
 import { jobError, toJobFailure } from "../job.ts";
 import { abortable } from "./abortable.ts";
 import type { ChatBody, Engine, EngineAnswer, EngineCall, EngineModel } from "./engines/engine.ts";
 import type { OcrInput } from "./kinds/ocr.ts";
 import { pageChat, repairChat } from "./ocr-prompts.ts";
+import { type PageCheck, pageCheck } from "./page-schema.ts";
 
 /** What became of a page; streamed as it is done. */
 export interface OcrPage {
@@ -44,16 +45,24 @@ export async function readPages(
     const { message, finish_reason } = readAnswer(answer);
     return { text: message.content, truncated: finish_reason === "length" };
   };
+  const check = wanted.schema ? await pageCheck(wanted.schema) : null;
   const read = async (page: string): Promise<Omit<OcrPage, "page">> => {
-    const chat = pageChat(wanted, page);
+    const chat = pageChat(wanted, page, model.prompts);
     const first = await ask(chat);
-    const isJson = wanted.format === "json";
-    const { text, truncated } = isJson && !parseJson(first.text) ? await ask(repairChat(chat, first.text)) : first;
-    const json = isJson ? parseJson(text) : null;
-    if (isJson && !json) throw noJson(truncated);
-    texts.push(json ? JSON.stringify(json.value) : text);
+    if (wanted.format !== "json") {
+      keep(first.text);
+      return first.truncated ? { text: first.text, truncated: true } : { text: first.text };
+    }
+    const before = judge(first.text, check);
+    const again = before.fault === null ? first : await ask(repairChat(chat, first.text, before.problem));
+    const { fault, value } = before.fault === null ? before : judge(again.text, check);
+    if (fault !== null) throw notAsWanted(fault === "no JSON" && again.truncated ? "truncated" : fault);
+    keep(JSON.stringify(value));
+    return again.truncated ? { data: value, truncated: true } : { data: value };
+  };
+  const keep = (text: string) => {
+    texts.push(text);
     left -= Buffer.byteLength(text);
-    return { ...(json ? { data: json.value } : { text }), ...(truncated ? { truncated } : {}) };
   };
 
   for (const [index, page] of pages.entries()) {
@@ -78,6 +87,19 @@ function readAnswer({ output }: EngineAnswer): z.output<typeof chatAnswer>["choi
   throw jobError("INTERNAL", "The engine's answer has no text.", "Look at the engine's log.");
 }
 
+type Fault = "no JSON" | "not as the schema has it";
+type Judged = { fault: null; value: unknown; problem: null } | { fault: Fault; value?: never; problem: string | null };
+
+/** The JSON of an answer, or what is wrong with it; `problem` says more for the model. */
+function judge(text: string, check: PageCheck | null): Judged {
+  const json = parseJson(text);
+  if (!json) return { fault: "no JSON", problem: null };
+  const problem = check?.(json.value) ?? null;
+  return problem === null
+    ? { fault: null, value: json.value, problem }
+    : { fault: "not as the schema has it", problem };
+}
+
 /** Wrapped, because null is JSON too. Models like to put a fence around it. */
 function parseJson(text: string): { value: unknown } | null {
   const trimmed = text.trim();
@@ -90,12 +112,17 @@ function parseJson(text: string): { value: unknown } | null {
   }
 }
 
-function noJson(truncated: boolean) {
+const FAULTS: Record<Fault | "truncated", string> = {
+  truncated: "The answer ended at the model's bound of tokens, in the middle of the JSON.",
+  "no JSON": "The answer is not JSON.",
+  "not as the schema has it": "The answer is JSON, and not as the schema has it.",
+};
+
+/** Without saying what is wrong: that would quote the page. */
+function notAsWanted(fault: Fault | "truncated") {
   return jobError(
     "INTERNAL",
-    truncated
-      ? "The answer ended at the model's bound of tokens, in the middle of the JSON."
-      : "The answer is not JSON.",
-    "Ask for less of the page, give a schema, or take a larger model.",
+    FAULTS[fault],
+    "Ask for less of the page, give a simpler schema, or take a larger model.",
   );
 }

@@ -1,17 +1,4 @@
-import type { JobKind, ModelSpec, Task } from "../model.ts";
-
-const KINDS: Record<Task, readonly JobKind[]> = {
-  chat: ["chat", "completion"],
-  completion: ["completion"],
-  vision: ["chat", "ocr"],
-  ocr: ["chat", "ocr"],
-  embedding: ["embedding"],
-  rerank: [],
-};
-
-export function takesKind({ task }: Pick<ModelSpec, "task">, kind: JobKind): boolean {
-  return KINDS[task].includes(kind);
-}
+import { type JobKind, type ModelSpec, takesKind } from "../model.ts";
 
 /** The model of that catalog id, or else of that name at its source, if it takes such jobs. */
 export function findModel(models: readonly ModelSpec[], name: string, kind: JobKind): ModelSpec | null {

@@ -1,6 +1,6 @@
 import { readFile, rm, rmdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { type FileSpec, SOURCES, type Source } from "../model.ts";
 import { hasSize } from "./has-size.ts";
 import type { Layout } from "./layout.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { isProcessGone, processIdentity } from "../process-identity.ts";
 
 const leaseContent = z.object({

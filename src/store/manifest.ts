@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { SOURCES, type StoredModel, type Variant } from "../model.ts";
 import { hasSize } from "./has-size.ts";
 import { type Layout, slug } from "./layout.ts";

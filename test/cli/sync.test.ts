@@ -35,6 +35,16 @@ function somewhere(hub: { url: string }, env: Env = {}): Place {
   return place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, ...env });
 }
 
+test.concurrent("sync takes what no catalog has by a reference to its source", async ({ expect }) => {
+  await using hub = await startHub({ repos: [{ id: "acme/new", files: sentenceTransformerRepo("acme/new") }] });
+  using here = somewhere(hub);
+  const { code, stdout } = await runMuster(["sync", "hf:acme/new@main", "--json"], here.env);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ models: [{ id: "hf:acme/new", state: "stored" }] });
+  const wrong = await runMuster(["sync", "hf:acme/../new"], here.env);
+  expect(wrong.stderr).toMatch(/^error MODEL_UNKNOWN: .+\nhint .+hf:org\/name\[@revision\]/);
+});
+
 test.concurrent("sync fetches what is missing and ends; a second time it fetches nothing", async ({ expect }) => {
   await using hub = await startMiniLmHub();
   using here = somewhere(hub);
@@ -112,7 +122,7 @@ test.skipIf(!hasTerminal).concurrent("on a terminal it draws bars in place of lo
   const { code, stdout } = await runMuster([], here.env, { command });
   expect(code).toBe(0);
   expect(stdout).toMatch(
-    /Downloading all-minilm-l6-v2 +[█░]{24} +\d+% {2}[\d.]+ \w+\/2\.\d MB {2}[\d.]+ \w+\/s {2}\d+ s left/,
+    /Downloading all-minilm-l6-v2 +[█░]{24} +\d+% {2}[\d.]+ \w+\/2\.\d MB {2}[\d.]+ \w+\/s {2}[\d hmin]+s? left/,
   );
   expect(stdout).toMatch(/Complete {4}all-minilm-l6-v2 +█{24} 100% {2}2\.\d MB\/2\.\d MB\r\n1 of 2 models complete/);
   expect(stdout).not.toContain("INFO");

@@ -1,7 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { expect, test, vi } from "vitest";
 import { runTool } from "../../src/detect/run-tool.ts";
+import { isRunning } from "../e2e/is-running.ts";
+import { until } from "../until.ts";
 import { fakeTools } from "./fake-tools.ts";
 
 // Long enough for a shell to start on a busy machine.
@@ -71,4 +76,22 @@ test("the signal ends it with its own reason, before and while the tool runs", a
   await expect(running).rejects.toBe(reason);
   const late = runTool("tool", [], { path: tools.path, timeoutMs: AMPLE_MS, signal: stop.signal });
   await expect(late).rejects.toBe(reason);
+});
+
+test("a tool that runs ends with this process, and no signal is handled for it", async () => {
+  await using tools = await fakeTools();
+  await tools.install("tool", `echo $$ > "$1.new"; mv "$1.new" "$1"; exec sleep 600`);
+  const pidFile = join(tools.path, "pid");
+  const fixture = join(import.meta.dirname, "fixtures/tool-process.ts");
+  const process_ = spawn(process.execPath, [fixture, "tool", pidFile], {
+    env: { PATH: `${tools.path}:${process.env.PATH}` },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const said = text(process_.stdout);
+  const pid = Number(await until("the tool runs", () => readFile(pidFile, "utf8").catch(() => null)));
+  expect(isRunning(pid)).toBe(true);
+  process_.stdin.write("end\n");
+  await once(process_, "exit");
+  expect(JSON.parse(await said)).toEqual([]);
+  await until("the tool is gone", () => !isRunning(pid));
 });

@@ -27,9 +27,10 @@ export interface Script {
 }
 
 export interface Asked {
+  method: string;
   path: string;
   headers: IncomingHttpHeaders;
-  // biome-ignore lint/suspicious/noExplicitAny: whatever JSON the engine was sent
+  // biome-ignore lint/suspicious/noExplicitAny: whatever JSON the engine was sent, or a Buffer of what is none
   body: any;
   /** Settles when the client has gone before the answer was complete. */
   gone: Promise<void>;
@@ -67,14 +68,17 @@ export async function startEngineServer(
   const arrivals = new Set<() => void>();
   const server = createServer(async (request, response) => {
     try {
-      let text = "";
-      for await (const piece of request.setEncoding("utf8")) text += piece;
+      const pieces: Buffer[] = [];
+      for await (const piece of request) pieces.push(piece);
+      const bytes = Buffer.concat(pieces);
+      const isBytes = request.headers["content-type"] === "application/octet-stream";
       const gone = once(response, "close").then(() => {
         // What is complete was taken.
         if (response.writableFinished) return new Promise<void>(() => undefined);
       });
       const path = request.url ?? "";
-      const asked: Asked = { path, headers: request.headers, body: JSON.parse(text || "null"), gone };
+      const body = isBytes ? bytes : JSON.parse(bytes.toString("utf8") || "null");
+      const asked: Asked = { method: request.method ?? "", path, headers: request.headers, body, gone };
       engine.requests.push(asked);
       for (const arrive of arrivals) arrive();
       if (engine.silent) return;

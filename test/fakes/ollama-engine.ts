@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   type Asked,
   type EngineServer,
@@ -10,11 +11,15 @@ import {
   vectorOf,
 } from "./engine-server.ts";
 
-/** An Ollama server as far as jobs need it: chat, generate, embed. Fetching has its own (ollama-api.ts). */
+/** An Ollama server as far as jobs need it: chat, generate, embed, create. Fetching has its own (ollama-api.ts). */
 export interface OllamaEngine extends EngineServer {
   version: string;
   /** Of its models; null for a server that does not tell. */
   capabilities: string[] | null;
+  /** What it was uploaded, by digest. */
+  blobs: Set<string>;
+  /** Models that were made there, by name; all others it simply has. */
+  created: Map<string, { from: string; adapters: Record<string, string> }>;
 }
 
 export async function startOllamaEngine(port?: number): Promise<OllamaEngine> {
@@ -22,10 +27,30 @@ export async function startOllamaEngine(port?: number): Promise<OllamaEngine> {
   const engine: OllamaEngine = Object.assign(server, {
     version: "0.33.0",
     capabilities: ["completion", "vision"] as string[] | null,
+    blobs: new Set<string>(),
+    created: new Map<string, { from: string; adapters: Record<string, string> }>(),
   });
 
-  async function answer({ path, body }: Asked, reply: Reply, script: Script): Promise<void> {
+  async function answer({ method, path, body }: Asked, reply: Reply, script: Script): Promise<void> {
     if (path === "/api/version") return reply.json(200, { version: engine.version });
+    const [, blob] = /^\/api\/blobs\/(sha256:[0-9a-f]{64})$/.exec(path) ?? [];
+    if (blob !== undefined) {
+      if (method === "HEAD") return reply.json(engine.blobs.has(blob) ? 200 : 404, "");
+      const digest = `sha256:${createHash("sha256").update(body).digest("hex")}`;
+      if (digest !== blob) return reply.json(400, { error: `digest mismatch, expected "${blob}", got "${digest}"` });
+      engine.blobs.add(blob);
+      return reply.json(201, {});
+    }
+    if (path === "/api/create") {
+      const missing = Object.values<string>(body.adapters).filter((digest) => !engine.blobs.has(digest));
+      if (missing.length > 0) return reply.json(400, { error: `invalid digest, ${missing}` });
+      engine.created.set(body.model, { from: body.from, adapters: body.adapters });
+      return reply.json(200, { status: "success" });
+    }
+    // What nobody made there is not there: only models of the namespace that this project uses are made.
+    if (body?.model?.startsWith("muster/") && !engine.created.has(body.model)) {
+      return reply.json(404, { error: `model '${body.model}' not found` });
+    }
     if (path === "/api/show") {
       return reply.json(200, { license: "x", ...(engine.capabilities ? { capabilities: engine.capabilities } : {}) });
     }

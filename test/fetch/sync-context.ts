@@ -112,11 +112,15 @@ export function modelSpec(location: string, variant: Partial<Variant> = {}): Mod
       allowPickle: false,
       sizeBytes: null,
       architecture: null,
+      adapters: [],
       ...variant,
     },
     context: null,
     slots: null,
     gpus: [0],
+    share: { gpuMemory: null, sequences: null },
+    adapterOf: null,
+    prompts: {},
     reason: "a test",
   };
 }

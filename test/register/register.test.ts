@@ -105,6 +105,38 @@ test("a model that changes between hello and welcome is not forgotten", async ()
   expect(session.frames.filter((frame) => frame.t === "model.state")).toMatchObject([{ state: "stored" }]);
 });
 
+test("why a model failed, by which names it was asked for, and that it is removed are told at once", async () => {
+  await using peer = await startFakeCoordinator((session, frame) => {
+    if (frame.t === "hello") session.send(WELCOME);
+  });
+  await using worker = startWorker(peer.url);
+  const told = () => peer.sessions[0]?.frames.filter((frame) => frame.t === "model.state") ?? [];
+  await until("a beat came", () => peer.sessions[0]?.frames.some(({ t }) => t === "beat"));
+  const error = new MusterError("NOTHING_FITS", `hf_abcdefghijklmnopqrst ${"x".repeat(900)}`, { hint: "-" }).toJSON();
+  worker.board.setModel("late", { state: "failed", error, asked: ["hf:acme/late"] });
+  worker.board.setModel("late", { asked: ["hf:acme/late", "acme/late"] });
+  worker.board.removeModel("late");
+  await until("all came", () => told().some(({ removed }) => removed));
+  expect(told().map(({ state, errorCode, asked, removed }) => [state, errorCode, asked, removed])).toEqual([
+    ["failed", "NOTHING_FITS", ["hf:acme/late"], undefined],
+    ["failed", "NOTHING_FITS", ["hf:acme/late", "acme/late"], undefined],
+    ["failed", "NOTHING_FITS", ["hf:acme/late", "acme/late"], true],
+  ]);
+  expect(told()[0]?.error).toMatch(/^\[redacted\] x+$/);
+  expect(told()[0]?.error).toHaveLength(500);
+});
+
+test("a model that is removed between hello and welcome is told as removed", async () => {
+  await using peer = await startFakeCoordinator(() => undefined);
+  await using worker = startWorker(peer.url);
+  worker.board.setModel("llama", { state: "ready", required: false });
+  const session = await until("the hello came", () => peer.sessions[0]?.frames.length && peer.sessions[0]);
+  worker.board.removeModel("llama");
+  session.send(WELCOME);
+  const told = await until("it is told", () => session.frames.find((frame) => frame.t === "model.state"));
+  expect(told).toMatchObject({ model: "llama", state: "failed", removed: true, error: null });
+});
+
 test("a wrong token is told loudly and tried again", async () => {
   await using peer = await coordinator({ workerToken: "right-token" });
   await using worker = startWorker(peer.wsUrl, { token: async () => "wrong-token" });
@@ -325,7 +357,7 @@ test("commands reach the agent, a fault in one of them ends nothing, and offers 
     { type: "pause" },
     { type: "sync" },
     { type: "resume" },
-    { type: "ensure", models: ["a"] },
+    { type: "ensure", models: ["a"], options: {} },
     { type: "remove", models: ["b"] },
     { type: "drain" },
   ]);

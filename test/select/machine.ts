@@ -68,12 +68,13 @@ export function variant(id: string, weightsGib: number | null, change: Partial<V
     allowPickle: false,
     sizeBytes: weightsGib === null ? null : weightsGib * GIB,
     architecture: SHAPE,
+    adapters: [],
     ...change,
   };
 }
 
 export function model(id: string, variants: Variant[], change: Partial<CatalogModel> = {}): CatalogModel {
-  return { id, task: "chat", license: null, gated: false, contextLength: 32_768, variants, ...change };
+  return { id, task: "chat", license: null, gated: false, contextLength: 32_768, prompts: {}, variants, ...change };
 }
 
 export function wants(wanted: CatalogModel, change: Partial<ModelReference> = {}): ModelReference {

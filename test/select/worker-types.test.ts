@@ -74,13 +74,13 @@ describe("the small example", () => {
       engineSettings: {},
     });
     expect(models.get("tiny")).toEqual({
-      ...{ id: "tiny", task: "chat", license: null, gated: false, contextLength: null },
+      ...{ id: "tiny", task: "chat", license: null, gated: false, contextLength: null, prompts: {} },
       variants: [
         {
           id: "huggingface:acme/tiny",
           ...{ source: "huggingface", location: "acme/tiny", revision: "main", format: "safetensors", engine: "vllm" },
           ...{ quantization: null, minGpuMemoryGb: 0, gpuCount: 1, include: [], exclude: [], allowPickle: false },
-          ...{ sizeBytes: null, architecture: null },
+          ...{ sizeBytes: null, architecture: null, adapters: [] },
         },
       ],
     });
@@ -110,6 +110,84 @@ it("each source has its own place for the location, and variants that look alike
     ["path:/data/tiny", "/data/tiny", 7],
     ["mine", "tiny:1b", 5],
   ]);
+});
+
+it("a model may bring its own words for ocr, by format", async () => {
+  const entry = (prompts: object) =>
+    JSON.stringify({
+      models: { see: { task: "ocr", prompts, variants: [{ source: "ollama", name: "see", engine: "ollama" }] } },
+      workerTypes: {},
+    });
+  const catalog = await read(entry({ text: "Free OCR." }));
+  expect(catalog.models.get("see")?.prompts).toEqual({ text: "Free OCR." });
+  await expect(read(entry({ html: "x" }))).rejects.toMatchObject({ code: "CATALOG_INVALID" });
+});
+
+describe("LoRA adapters", () => {
+  const withAdapters = (adapters: object[], variant: object = {}, others: object = {}) =>
+    JSON.stringify({
+      models: {
+        tiny: {
+          task: "chat",
+          variants: [{ source: "huggingface", repo: "acme/tiny", engine: "vllm", adapters, ...variant }],
+        },
+        ...others,
+      },
+      workerTypes: {},
+    });
+  const sql = { name: "sql", source: "huggingface", repo: "acme/sql", revision: "v2", sizeBytes: 7 };
+
+  it("are variants of their own, for their model's engine, without what training left", async () => {
+    const here = { name: "here", source: "path", path: "/adapters/here", format: "gguf", include: ["*.gguf"] };
+    const catalog = await read(withAdapters([sql, here]));
+    const [variant] = catalog.models.get("tiny")!.variants;
+    expect(variant?.adapters).toMatchObject([
+      {
+        id: "sql",
+        variant: {
+          ...{ id: "huggingface:acme/sql@v2", source: "huggingface", location: "acme/sql", revision: "v2" },
+          ...{ engine: "vllm", format: "safetensors", sizeBytes: 7, exclude: ["checkpoint-*/**"], adapters: [] },
+        },
+      },
+      { id: "here", variant: { location: "/adapters/here", format: "gguf", include: ["*.gguf"], exclude: [] } },
+    ]);
+  });
+
+  it.each<[string, string, string]>([
+    ["without a place", withAdapters([{ ...sql, repo: undefined }]), "adapters[0].repo: found nothing"],
+    ["from Ollama's registry", withAdapters([{ ...sql, source: "ollama" }]), "adapters[0].source"],
+    ["for an engine that takes none", withAdapters([sql], { engine: "openai" }), "adapters with engine vllm or ollama"],
+    ["twice", withAdapters([sql, sql]), 'adapters[1].name: found "sql"; allowed: a name that no other'],
+    ["called like their model", withAdapters([{ ...sql, name: "tiny" }]), 'adapters[0].name: found "tiny"'],
+    [
+      "of two models",
+      withAdapters(
+        [sql],
+        {},
+        { b: { task: "chat", variants: [{ source: "path", path: "/b", engine: "vllm", adapters: [sql] }] } },
+      ),
+      "models.tiny.variants[0].adapters[0].name",
+    ],
+  ])("%s are refused", async (_what, text, problem) => {
+    await expect(read(text)).rejects.toMatchObject({
+      code: "CATALOG_INVALID",
+      message: expect.stringContaining(problem),
+    });
+  });
+
+  it("of one name may stand in several variants of a model", async () => {
+    const variants = ["acme/a", "acme/b"].map((repo) => ({
+      source: "huggingface",
+      repo,
+      engine: "vllm",
+      adapters: [sql],
+    }));
+    const catalog = await read(JSON.stringify({ models: { tiny: { task: "chat", variants } }, workerTypes: {} }));
+    expect(catalog.models.get("tiny")?.variants.map(({ adapters }) => adapters.map(({ id }) => id))).toEqual([
+      ["sql"],
+      ["sql"],
+    ]);
+  });
 });
 
 describe("a catalog that is not valid names line, field, what was found and what is allowed", () => {

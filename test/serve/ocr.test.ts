@@ -174,6 +174,58 @@ describe("formats", () => {
     ]);
   });
 
+  it("what is not as the schema has it is asked for once more, with what is wrong", async () => {
+    const answers = ['{ "total": "seven" }', '{ "total": 7 }'];
+    const engine = new FakeEngine(() => chatAnswer(answers.shift()!));
+    const outcome = await read({ image: PNG, format: "json", schema: { ...schema, required: ["total"] } }, engine);
+    expect(outcome).toMatchObject({ status: "done", output: { pages: [{ page: 1, data: { total: 7 } }] } });
+    expect(engine.chats[1]!.messages.at(-1)).toMatchObject({
+      role: "user",
+      content: expect.stringContaining("not as the JSON Schema has it: total must be number."),
+    });
+  });
+
+  it("and is that page's error when it comes again", async () => {
+    const engine = new FakeEngine((asked) => chatAnswer(seen(asked).type === "gif" ? '{"total":"x"}' : '{"total":7}'));
+    const outcome = await read({ pages: [PNG, GIF, PNG], format: "json", schema }, engine);
+    expect(outcome).toMatchObject({
+      status: "done",
+      output: {
+        text: '{"total":7}\n{"total":7}',
+        pages: [
+          { page: 1, data: { total: 7 } },
+          { page: 2, error: { code: "INTERNAL", message: "The answer is JSON, and not as the schema has it." } },
+          { page: 3, data: { total: 7 } },
+        ],
+      },
+    });
+    expect(engine.asked).toHaveLength(4);
+  });
+
+  it("a schema that is none is refused before the engine is asked", async () => {
+    const engine = byType();
+    const outcome = await read({ image: PNG, format: "json", schema: { type: "nothing such" } }, engine);
+    expect(outcome).toMatchObject({
+      status: "failed",
+      error: { code: "INVALID_INPUT", message: expect.stringMatching(/^schema: /) },
+    });
+    expect(engine.asked).toEqual([]);
+  });
+
+  it("a model's own words take the place of ours, and the job's own the place of both", async () => {
+    const prompts = { markdown: "<|grounding|>Convert the document to markdown." };
+    const model = { id: "deepseek-ocr", task: "ocr", name: "x", context: null, prompts } as const;
+    const engine = byType();
+    await read({ image: PNG, format: "markdown" }, engine, { model });
+    await read({ image: PNG, format: "text" }, engine, { model });
+    await read({ image: PNG, format: "markdown", prompt: "Mine." }, engine, { model });
+    expect(engine.asked.map((asked) => seen(asked).text)).toEqual([
+      prompts.markdown,
+      expect.stringContaining("plain text"),
+      "Mine.",
+    ]);
+  });
+
   it("and no more than once", async () => {
     const engine = new FakeEngine(() => chatAnswer('{ "total": ', "length"));
     expect(await read({ image: PNG, format: "json" }, engine)).toMatchObject({

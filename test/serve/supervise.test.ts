@@ -1,8 +1,8 @@
 import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { parseConfig } from "../../src/config.ts";
-import { engineEnvironment, supervise, superviseEngine } from "../../src/serve/engines/supervise.ts";
+import { supervise } from "../../src/serve/engines/supervise.ts";
+import type { SupervisedStatus } from "../../src/status.ts";
 import { isRunning } from "../e2e/is-running.ts";
 import { keptLog } from "../register/worker.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
@@ -15,9 +15,11 @@ function startEngine(script: string, options: { stopMs?: number; env?: Record<st
   chmodSync(path, 0o755);
   const { log, lines } = keptLog();
   const stop = new AbortController();
+  const told: SupervisedStatus[] = [];
+  const env = { PATH: process.env.PATH, ...options.env };
   const ended = supervise({
-    command: [path, "serve", "--port", "1"],
-    env: { PATH: process.env.PATH, ...options.env },
+    start: async () => ({ command: [path, "serve", "--port", "1"], env }),
+    onChange: (status) => told.push(status),
     log,
     stopMs: options.stopMs ?? 30_000,
     signal: stop.signal,
@@ -31,6 +33,7 @@ function startEngine(script: string, options: { stopMs?: number; env?: Record<st
   return {
     path,
     lines,
+    told,
     said,
     /** The first line that matches. */
     line: (pattern: RegExp) => until(`the log has ${pattern}`, () => said(pattern)[0]),
@@ -56,6 +59,12 @@ test("an engine that fails is started again, and what it said is told", async ()
   expect(engine.said("[engine] line 1").length).toBeGreaterThanOrEqual(2);
   expect(engine.said("[engine] out of memory").length).toBeGreaterThanOrEqual(2);
   expect(engine.said(/^Starting engine \S+ again in \d+\.\d s$/).length).toBeGreaterThanOrEqual(2);
+  const error = { code: "ENGINE_FAILED", message: failure?.msg };
+  expect(engine.told.slice(0, 3)).toMatchObject([
+    { program: engine.path, starts: 1, running: true, error: null },
+    { starts: 1, running: false, error },
+    { starts: 2, running: true, error },
+  ]);
 });
 
 test("an engine that was killed, or that cannot be started, is told of by the reason", async () => {
@@ -63,7 +72,12 @@ test("an engine that was killed, or that cannot be started, is told of by the re
   await killed.line(/ended \(SIGKILL\)\./);
   const { log, lines } = keptLog();
   const stop = new AbortController();
-  const ended = supervise({ command: ["no-such-engine"], env: {}, log, stopMs: 1, signal: stop.signal });
+  const ended = supervise({
+    start: async () => ({ command: ["no-such-engine"], env: {} }),
+    log,
+    stopMs: 1,
+    signal: stop.signal,
+  });
   await until("it is told", () => lines.find(({ msg }) => /^The engine no-such-engine ended \(.*ENOENT/.test(msg)));
   stop.abort();
   await ended;
@@ -95,56 +109,4 @@ test("what an engine leaves behind is ended before it is started again, and hold
   for (const { msg } of engine.said(/\[engine\] left/)) {
     await until("the orphan is gone", () => !isRunning(pidIn(msg)));
   }
-});
-
-test("an engine waits for the models, and is not started by an agent that leaves before", async () => {
-  const { log, lines } = keptLog();
-  const config = parseConfig({ LOG_FILE: "none" });
-  const stop = new AbortController();
-  const models = Promise.withResolvers<void>();
-  const ended = superviseEngine(["/bin/sh", "-c", "echo up"], {
-    config,
-    log,
-    signal: stop.signal,
-    when: models.promise,
-  });
-  expect(lines).toEqual([]);
-  stop.abort();
-  models.resolve();
-  await ended;
-  expect(lines).toEqual([]);
-  await superviseEngine([], { config, log, signal: new AbortController().signal, when: new Promise(() => undefined) });
-});
-
-test("the environment of an engine", () => {
-  const config = parseConfig({ MODEL_CACHE_DIR: "/models", VLLM_CACHE: "/fast/vllm", LOG_FILE: "none" });
-  const inherited = {
-    PATH: "/bin",
-    VLLM_USE_V1: "1",
-    HF_HUB_OFFLINE: "0",
-    HF_HOME: "/elsewhere",
-    HF_TOKEN: "a",
-    HUGGING_FACE_HUB_TOKEN: "a",
-    HF_TOKEN_FILE: "/run/secrets/a",
-    HF_TOKEN_PATH: "/run/secrets/a",
-    COORDINATOR_TOKEN: "b",
-    COORDINATOR_TOKEN_FILE: "/run/secrets/b",
-    OPENAI_API_KEY: "c",
-    OPENAI_API_KEY_FILE: "/run/secrets/c",
-    VLLM_API_KEY: "d",
-    VLLM_API_KEY_FILE: "/run/secrets/d",
-    TRANSFORMERS_CACHE: "/elsewhere",
-  };
-  expect(engineEnvironment(config, inherited)).toEqual({
-    PATH: "/bin",
-    VLLM_USE_V1: "1",
-    VLLM_API_KEY: "d",
-    HF_HOME: "/models/huggingface",
-    HF_HUB_CACHE: "/models/huggingface/hub",
-    HF_HUB_OFFLINE: "1",
-    OLLAMA_MODELS: "/models/ollama",
-    OLLAMA_NOPRUNE: "1",
-    OLLAMA_NO_CLOUD: "1",
-    VLLM_CACHE_ROOT: "/fast/vllm",
-  });
 });

@@ -17,28 +17,35 @@ export interface BenchCoordinator extends AsyncDisposable {
   run(job: BenchJob): Promise<number>;
   /** Milliseconds between beats that came. */
   beats: number[];
+  /** Bytes of the model `large` that the worker has, as far as it has told. */
+  downloaded(): number;
+  /** Settles when it has all of them. */
+  stored: Promise<void>;
 }
 
-const BEAT_MS = 500;
-
-export async function startBenchCoordinator(): Promise<BenchCoordinator> {
+export async function startBenchCoordinator(beatMs: number): Promise<BenchCoordinator> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1", handleProtocols: () => SUBPROTOCOL });
   await once(server, "listening");
   const ready = Promise.withResolvers<void>();
   const running = new Map<string, { pieces: number; done: PromiseWithResolvers<number> }>();
   const beats: number[] = [];
+  const stored = Promise.withResolvers<void>();
+  let downloaded = 0;
   let socket: WebSocket | null = null;
   let jobs = 0;
   let lastBeatAt = 0;
 
   const send = (payload: Parameters<typeof encodeFrame>[0]) => socket?.send(encodeFrame(payload));
   const take = (frame: WorkerFrame) => {
-    if (frame.t === "hello") send({ t: "welcome", sessionId: "bench", epoch: 1, beatMs: BEAT_MS, resume: [] });
+    if (frame.t === "hello") send({ t: "welcome", sessionId: "bench", epoch: 1, beatMs, resume: [] });
     else if (frame.t === "beat") {
       const now = performance.now();
       if (lastBeatAt > 0) beats.push(now - lastBeatAt);
       lastBeatAt = now;
       send({ t: "beat.ack", n: frame.n, renewed: frame.jobs.map(({ jobId }) => jobId) });
+    } else if (frame.t === "model.state" && frame.model === "large") {
+      downloaded = frame.bytesDone;
+      if (frame.state === "stored") stored.resolve();
     } else if (frame.t === "credit" && frame.n > 0) ready.resolve();
     else if (frame.t === "job.chunk") {
       const job = running.get(frame.jobId);
@@ -60,6 +67,8 @@ export async function startBenchCoordinator(): Promise<BenchCoordinator> {
     url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`,
     ready: ready.promise,
     beats,
+    downloaded: () => downloaded,
+    stored: stored.promise,
     run({ input, stream }) {
       jobs += 1;
       const jobId = `job-${jobs}`;

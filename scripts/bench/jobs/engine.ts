@@ -1,8 +1,16 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
-/** An OpenAI engine that takes no time: it streams as many pieces as `max_tokens` says, at once. Prints its port. */
+/** An OpenAI engine that takes no time. Prints its port. */
+
+interface Asked {
+  /** So many pieces it answers with. */
+  max_tokens?: number;
+  /** All at once where not given. */
+  per_second?: number;
+}
 
 const piece = (delta: object, finish: string | null) =>
   `data: ${JSON.stringify({
@@ -19,9 +27,12 @@ const server = createServer(async (request, response) => {
   }
   let body = "";
   for await (const chunk of request) body += chunk;
-  const pieces = Number(JSON.parse(body).max_tokens ?? 1);
+  const { max_tokens: pieces = 1, per_second: perSecond } = JSON.parse(body) as Asked;
   response.writeHead(200, { "content-type": "text/event-stream" });
-  for (let sent = 0; sent < pieces; sent += 1) response.write(text);
+  for (let sent = 0; sent < pieces; sent += 1) {
+    response.write(text);
+    if (perSecond) await sleep(1000 / perSecond);
+  }
   response.end(end);
 }).listen(0, "127.0.0.1");
 await once(server, "listening");

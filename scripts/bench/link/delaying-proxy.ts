@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
+import { seededRandom } from "../../seeded-random.ts";
 import { Connection } from "./connection.ts";
-import { CongestionWindow, seededRandom } from "./window.ts";
+import { CongestionWindow } from "./window.ts";
 
 /**
  * A long link, as a process of its own: `delaying-proxy.ts PORT ONE_WAY_MS LOSS SEED` listens on a free port, which it
@@ -17,7 +18,7 @@ let timer: NodeJS.Timeout | null = null;
 
 const server = createServer({ allowHalfOpen: true }, (socket) => {
   accepted += 1;
-  const window = new CongestionWindow(loss, seededRandom(seed * 65_537 + accepted));
+  const window = new CongestionWindow(loss, seededRandom(seed * 65_537 + accepted).next);
   connections.add(new Connection(socket, { port, oneWayMs, window }));
   timer ??= setInterval(tick, TICK_MS);
 });

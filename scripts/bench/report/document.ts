@@ -1,14 +1,15 @@
+import { BUSY } from "../jobs/busy.ts";
 import { muster, musterUnverified } from "../tools/muster.ts";
 import { checkGoals, type Goal } from "./goals.ts";
 import { median, mediansOf } from "./medians.ts";
-import type { AgentResult, Origin, Results, ScenarioResult } from "./results.ts";
+import type { AgentResult, JobsResult, JobsRound, Origin, Results, ScenarioResult } from "./results.ts";
 
 /** docs/benchmarks.md, from the figures. */
 export function toDocument(results: Results): string {
   const sections = [
     `# Benchmarks
 
-Written by \`npm run bench\` (\`scripts/bench/fetch.ts\`) from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
+Written by \`npm run bench\` and \`npm run bench:jobs\` from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
 with one worker process, on loopback, the files in the page cache), so client and server share the cores. Tools take turns
 within a round; each run starts with an empty folder and a synced disk. Figures are medians of the rounds: wall seconds from
 exec to exit, CPU seconds (user and system) and peak memory of the whole process by GNU time. Quote the ratios: machines differ.
@@ -17,6 +18,7 @@ ${results.machine}`,
     goalTable(checkGoals(results)),
     ...results.scenarios.map(scenarioTable),
     ...(results.agent ? [agentTable(results.agent)] : []),
+    ...(results.jobs ? [jobsTable(results.jobs)] : []),
   ];
   return `${sections.join("\n\n")}\n`;
 }
@@ -70,6 +72,35 @@ Everything is on the volume; the coordinator is on the same machine. ${takenAt(a
 | --- | --- |
 | warm start, from exec to registered | ${median(agent.starts.map(({ registeredMs }) => registeredMs)).toFixed(0)} ms |
 | RSS at rest, 10 s after | ${agent.rssMib.toFixed(0)} MiB |`;
+}
+
+function jobsTable({ rounds, ...origin }: JobsResult): string {
+  const rows = jobsRows(rounds).map(
+    ({ what, measured, unit, digits, goal }) => `| ${what} | ${measured.toFixed(digits)} ${unit} | ${goal} |`,
+  );
+  return `## Jobs
+
+An engine that takes no time, asked directly and through a worker over a real WebSocket; the engine and a coordinator that
+only offers and acknowledges run on the same cores. ${takenAt(origin, rounds.length)}
+
+| what | measured | goal |
+| --- | --- | --- |
+${rows.join("\n")}`;
+}
+
+function jobsRows(rounds: readonly JobsRound[]) {
+  const of = (key: keyof JobsRound) => median(rounds.map((round) => round[key]));
+  const busy = `${BUSY.streams} streams of ${BUSY.perSecond} pieces a second and a download at full speed`;
+  const beats = `lateness of beats beside ${busy}`;
+  return [
+    { what: "added to a job, p50", measured: of("overheadMsPerJob"), unit: "ms", digits: 2, goal: "≤ 2 ms" },
+    { what: "added to a piece", measured: of("overheadMsPerChunk"), unit: "ms", digits: 3, goal: "≤ 0.15 ms" },
+    { what: "small jobs, 64 at once", measured: of("jobsPerSecond"), unit: "a second", digits: 0, goal: "≥ 1500" },
+    { what: `${beats}, p99`, measured: of("beatLatenessP99Ms"), unit: "ms", digits: 0, goal: "≤ 250 ms" },
+    { what: "the same, p50", measured: of("beatLatenessP50Ms"), unit: "ms", digits: 0, goal: "" },
+    { what: "that download", measured: of("downloadMibPerSecond"), unit: "MiB/s", digits: 0, goal: "" },
+    { what: "peak RSS of all that", measured: of("peakRssMib"), unit: "MiB", digits: 0, goal: "" },
+  ];
 }
 
 /** Names of tools may be shell lines. */

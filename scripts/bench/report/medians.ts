@@ -8,6 +8,11 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
+export function percentile(numbers: readonly number[], percent: number): number {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? 0;
+}
+
 /** Medians of each tool's rounds, in the order of the tools. */
 export function mediansOf(scenario: ScenarioResult): Map<string, Figures> {
   const byTool = Map.groupBy(scenario.runs, ({ tool }) => tool);

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
+import { SCENARIOS } from "../scenarios.ts";
 import { ROOT } from "../workplace.ts";
 
 /** What is kept of the measurements, in docs/benchmarks.json; docs/benchmarks.md is made from it. */
@@ -20,31 +21,50 @@ const agentResult = origin.extend({
   starts: z.array(z.object({ registeredMs: z.number() })),
   rssMib: z.number(),
 });
+const jobsRound = z.object({
+  /** What the agent adds to a small job, and to each piece of a long answer: medians. */
+  overheadMsPerJob: z.number(),
+  overheadMsPerChunk: z.number(),
+  jobsPerSecond: z.number(),
+  /** While a download and streams run. */
+  beatLatenessP50Ms: z.number(),
+  beatLatenessP99Ms: z.number(),
+  downloadMibPerSecond: z.number(),
+  peakRssMib: z.number(),
+});
+const jobsResult = origin.extend({ rounds: z.array(jobsRound) });
 const results = z.object({
   /** Hardware and versions, in words. */
   machine: z.string(),
   scenarios: z.array(scenarioResult),
   agent: agentResult.nullable(),
+  jobs: jobsResult.nullable().default(null),
 });
 
 export type Run = z.infer<typeof run>;
 export type Origin = z.infer<typeof origin>;
 export type ScenarioResult = z.infer<typeof scenarioResult>;
 export type AgentResult = z.infer<typeof agentResult>;
+export type JobsRound = z.infer<typeof jobsRound>;
+export type JobsResult = z.infer<typeof jobsResult>;
 export type Results = z.infer<typeof results>;
 
+const ORDER: readonly string[] = SCENARIOS;
 export const KEPT_FIGURES = join(ROOT, "docs", "benchmarks.json");
 export const DOCUMENT = join(ROOT, "docs", "benchmarks.md");
 
-/** The kept figures, with those of scenarios measured now in place of older ones. Figures of another machine are dropped. */
-export async function mergeWithKept(fresh: Results, order: readonly string[]): Promise<Results> {
+/** What a bench has measured; parts that others measure may be left out. */
+export type Fresh = Pick<Results, "machine"> & Partial<Results>;
+
+/** The kept figures, with those measured now in place of older ones. Figures of another machine are dropped. */
+export async function mergeWithKept({ machine, ...fresh }: Fresh): Promise<Results> {
   const text = await readFile(KEPT_FIGURES, "utf8").catch(() => null);
-  const kept = text === null ? null : results.parse(JSON.parse(text));
-  if (kept?.machine !== fresh.machine) return fresh;
-  const names = new Set(fresh.scenarios.map(({ name }) => name));
-  const scenarios = [...kept.scenarios.filter(({ name }) => !names.has(name)), ...fresh.scenarios];
-  scenarios.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
-  return { machine: fresh.machine, scenarios, agent: fresh.agent ?? kept.agent };
+  const found = text === null ? null : results.parse(JSON.parse(text));
+  const kept = found?.machine === machine ? found : { machine, scenarios: [], agent: null, jobs: null };
+  const names = new Set(fresh.scenarios?.map(({ name }) => name));
+  const scenarios = [...kept.scenarios.filter(({ name }) => !names.has(name)), ...(fresh.scenarios ?? [])];
+  scenarios.sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
+  return { machine, scenarios, agent: fresh.agent ?? kept.agent, jobs: fresh.jobs ?? kept.jobs };
 }
 
 export async function writeResults(path: string, value: Results): Promise<void> {

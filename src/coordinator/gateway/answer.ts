@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "../../log.ts";
 import type { WorkerDirectory } from "../backend.ts";
 import type { Jobs } from "../jobs/jobs.ts";
+import type { ModelRequests } from "../models/model-requests.ts";
 import type { Caller } from "./access/access.ts";
 import type { Limits } from "./access/limits.ts";
 
@@ -16,6 +17,7 @@ export interface Answer {
 export interface Gateway {
   jobs: Jobs;
   registry: WorkerDirectory;
+  models: ModelRequests;
   limits: Limits;
   /** Bytes that a request may have: what fits into a message to a worker. */
   maxBody: number;

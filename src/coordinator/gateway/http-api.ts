@@ -24,9 +24,10 @@ interface Match {
 const OPENAPI: Route = {
   ...{ method: "GET", path: "/openapi.json", access: "anyone", summary: "This document" },
   answers: { 200: { description: "OpenAPI 3.1" } },
-  handle: () => ({ status: 200, body: openApiDocument(ALL) }),
+  handle: () => ({ status: 200, body: openApiDocument(API_ROUTES) }),
 };
-const ALL = [...ROUTES, OPENAPI];
+/** All that is served. */
+export const API_ROUTES: readonly Route[] = [...ROUTES, OPENAPI];
 
 /** Answers HTTP requests by the table of routes. */
 export function createHttpApi({ gateway, access, corsOrigins }: HttpApiOptions) {
@@ -85,11 +86,13 @@ function idOf({ headers }: IncomingMessage): string {
   return typeof given === "string" && /^[\w.:-]{1,128}$/.test(given) ? given : crypto.randomUUID();
 }
 
-const PATTERNS = ALL.map((route) => ({ route, segments: route.path.split("/") }));
+const PATTERNS = API_ROUTES.map((route) => ({ route, segments: route.path.split("/") }));
 
 function matching(path: string): Match[] {
-  const given = path.split("/");
+  const all = path.split("/");
   return PATTERNS.flatMap(({ route, segments }) => {
+    const end = segments.length - 1;
+    const given = route.takesRest && all.length > end ? [...all.slice(0, end), all.slice(end).join("/")] : all;
     if (segments.length !== given.length) return [];
     const params: Record<string, string> = {};
     for (const [index, segment] of segments.entries()) {

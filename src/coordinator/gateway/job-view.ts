@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { JOB_KINDS } from "../../model.ts";
 import { JOB_STATES, type JobRecord } from "../jobs/job-record.ts";
 
@@ -24,7 +24,7 @@ export const jobSchema = z
     usage: z.record(z.string(), z.number()).nullable(),
     timings: z.record(z.string(), z.number()).nullable().meta({ description: "Milliseconds" }),
   })
-  .meta({ id: "Job" });
+  .meta({ title: "Job" });
 
 export function jobView(job: JobRecord): z.output<typeof jobSchema> {
   const { id, kind, model, state, priority, client, attempt, workerId, outcome } = job;

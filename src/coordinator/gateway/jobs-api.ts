@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { JOB_KINDS } from "../../model.ts";
 import { JOB_STATES, type JobRecord } from "../jobs/job-record.ts";
 import type { Answer, Call } from "./answer.ts";
@@ -23,7 +23,7 @@ export const jobRequest = z
     priority: z.int().min(PRIORITIES.least).max(PRIORITIES.most).optional().meta({ description: "Higher first" }),
     keepInput: z.boolean().optional().meta({ description: "Keep the input once the job has ended" }),
   })
-  .meta({ id: "JobRequest" });
+  .meta({ title: "JobRequest" });
 
 export const jobQuery = z.object({
   state: z.enum(JOB_STATES).optional(),

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { VERSION } from "../../system.ts";
 import type { Route } from "./routes.ts";
 
@@ -13,7 +13,7 @@ const errorSchema = z
       code: z.string().nullable(),
     }),
   })
-  .meta({ id: "Error", description: "As OpenAI's API has it" });
+  .meta({ title: "Error", description: "As OpenAI's API has it" });
 
 /** The OpenAPI 3.1 document of these routes. */
 export function openApiDocument(routes: readonly Route[]): Json {
@@ -30,7 +30,10 @@ export function openApiDocument(routes: readonly Route[]): Json {
     },
     security: [{ bearer: [] }],
     paths,
-    components: { securitySchemes: { bearer: { type: "http", scheme: "bearer" } } },
+    components: {
+      schemas: namedSchemas(routes),
+      securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
+    },
   };
 }
 
@@ -69,12 +72,23 @@ function failure(description: string): Json {
 }
 
 function json(schema: z.ZodType): Json {
-  return { "application/json": { schema: plain(schema) } };
+  const { title } = plain(schema);
+  return {
+    "application/json": {
+      schema: typeof title === "string" ? { $ref: `#/components/schemas/${title}` } : plain(schema),
+    },
+  };
 }
 
-/** Without what stands in a document of its own. */
+/** Those with a title, which others refer to. */
+function namedSchemas(routes: readonly Route[]): Json {
+  const all = routes.flatMap(({ body, answers }) => [body, ...Object.values(answers).map(({ schema }) => schema)]);
+  const given = [errorSchema, ...all].flatMap((schema) => (schema ? [plain(schema)] : []));
+  return Object.fromEntries(given.flatMap((schema) => (schema.title ? [[String(schema.title), schema]] : [])));
+}
+
 function plain(schema: z.ZodType): Json {
-  const { $schema: _schema, $id: _id, id: _own, ...rest } = z.toJSONSchema(schema, { io: "input" }) as Json;
+  const { $schema: _schema, ...rest } = z.toJSONSchema(schema, { io: "input" }) as Json;
   return rest;
 }
 

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Call } from "./answer.ts";
 import { refusal } from "./refusal.ts";
 

@@ -1,10 +1,11 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Handle } from "./answer.ts";
 import { jobSchema } from "./job-view.ts";
 import { cancelJob, followJob, jobQuery, jobRequest, listJobs, showJob, submitJob } from "./jobs-api.ts";
+import { askForModel, modelRequest, removeModel, showModel } from "./models-api.ts";
 import { answerJob } from "./openai/answer-job.ts";
 import { chatRequest, completionRequest, embeddingRequest, ocrRequest } from "./openai/requests.ts";
-import { listModels, showModel } from "./served-models.ts";
+import { listModels } from "./served-models.ts";
 import { COMMANDS, commandWorker, listWorkers, showWorker } from "./workers-api.ts";
 
 /** One thing that the gateway does; the OpenAPI document is made of these. */
@@ -19,6 +20,8 @@ export interface Route {
   query?: z.ZodObject;
   /** Values that a parameter of the path may have. */
   values?: Record<string, readonly string[]>;
+  /** The last parameter takes the rest of the path, slashes and all. */
+  takesRest?: true;
   /** Status and what the answer is, without those that every route may have. */
   answers: Record<number, { description: string; schema?: z.ZodType; events?: boolean }>;
   handle: Handle;
@@ -82,7 +85,24 @@ export const ROUTES: readonly Route[] = [
     handle: listModels,
   },
   {
+    ...{ method: "POST", path: "/v1/models", access: "admin", summary: "Has workers fetch a model" },
+    body: modelRequest,
+    answers: {
+      202: { description: "The model, and how far the workers are" },
+      404: { description: "There is no such worker" },
+      409: { description: "No worker could be asked" },
+    },
+    handle: askForModel,
+  },
+  {
+    ...{ method: "DELETE", path: "/v1/models/{model}", access: "admin", summary: "Has workers remove a model" },
+    takesRest: true,
+    answers: { 202: { description: "Who was told" }, ...noModel },
+    handle: removeModel,
+  },
+  {
     ...{ method: "GET", path: "/v1/models/{model}", access: "client", summary: "One model" },
+    takesRest: true,
     answers: { 200: { description: "The model" }, ...noModel },
     handle: showModel,
   },

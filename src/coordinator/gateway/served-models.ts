@@ -1,8 +1,8 @@
 import type { JobKind, ModelState } from "../../model.ts";
 import { namesOf } from "../jobs/fleet.ts";
+import type { ModelView } from "../models/model-view.ts";
 import type { WorkerView } from "../workers/worker-view.ts";
 import type { Answer, Call } from "./answer.ts";
-import { notFound } from "./api-error.ts";
 import { refusal } from "./refusal.ts";
 
 /** A model of the fleet in OpenAI's form, with what is known of it beyond. */
@@ -31,27 +31,38 @@ export function listModels(call: Call): Answer {
   return { status: 200, body: { object: "list", data: modelsFor(call) } };
 }
 
-/** `GET /v1/models/{model}` */
-export function showModel(call: Call): Answer {
-  const name = call.params.model ?? "";
-  const found = modelsFor(call).find(({ id, muster }) => id === name || muster.aliases.includes(name));
-  return found ? { status: 200, body: found } : notFound(`There is no model ${name}.`);
+/** What OpenAI's form has of one model; also of one that no worker has yet. */
+export function servedModel(call: Call, { id, createdAt }: Pick<ModelView, "id" | "createdAt">): ServedModel {
+  const served = modelsFor(call).find((model) => model.id === id);
+  if (served) return served;
+  const model = newModel(id, { registeredAt: createdAt ?? new Date().toISOString() });
+  return { ...model, muster: { ...model.muster, state: "requested" } };
 }
 
-/** Throws where no worker will ever take such a job: then it need not wait. */
-export function checkModel({ gateway, caller }: Call, { kind, model }: { kind: JobKind; model: string }): void {
+/**
+ * The name by which workers know the model. Throws where no worker will ever take such a job: then it need not wait.
+ */
+export function checkModel({ gateway, caller }: Call, { kind, model }: { kind: JobKind; model: string }): string {
   const workers = gateway.registry.list();
-  const having = workers.filter(({ models }) => models.some((report) => namesOf(report).includes(model)));
-  const ids = having.flatMap(({ models }) => models.filter((report) => namesOf(report).includes(model)));
-  if (!caller.mayUse([model, ...ids.flatMap(namesOf)]))
+  const found = workers.flatMap(({ models, slots }) =>
+    models.filter((report) => isCalled(report, model)).map((report) => ({ report, slots })),
+  );
+  if (!caller.mayUse([model, ...found.flatMap(({ report }) => namesOf(report))]))
     throw refusal("ACCESS_REFUSED", `This key may not use the model ${model}.`, "Ask who gave you the key.");
   // One that has just started does not know its workers yet.
   if (workers.length === 0)
     throw refusal("MODEL_NOT_READY", "No worker is connected.", "Start one, or wait for them to come back.");
-  if (having.length === 0)
+  const [first] = found;
+  if (!first && !gateway.models.get(model))
     throw refusal("MODEL_UNKNOWN", `The model ${model} does not exist.`, "GET /v1/models lists those that there are.");
-  if (having.every(({ slots }) => !slots[kind]))
+  if (first && found.every(({ slots }) => !slots[kind]))
     throw refusal("UNSUPPORTED", `The model ${model} does not take jobs of the kind ${kind}.`, "Use another model.");
+  return first && !namesOf(first.report).includes(model) ? first.report.model : model;
+}
+
+/** By one of its names, or one that it was asked for by. */
+function isCalled(report: WorkerView["models"][number], name: string): boolean {
+  return namesOf(report).includes(name) || (report.asked?.includes(name) ?? false);
 }
 
 function modelsFor({ gateway, caller }: Call): ServedModel[] {
@@ -77,7 +88,7 @@ function stateAt({ connected }: WorkerView, state: ModelState): ModelState {
   return !connected && (state === "ready" || state === "loading") ? "stored" : state;
 }
 
-function newModel(id: string, { registeredAt }: WorkerView): ServedModel {
+function newModel(id: string, { registeredAt }: Pick<WorkerView, "registeredAt">): ServedModel {
   const created = Math.floor(Date.parse(registeredAt) / 1000);
   const muster = { state: "failed" as const, ready: 0, workers: 0, aliases: [] };
   return { id, object: "model", created, owned_by: "muster", muster };

@@ -1,31 +1,11 @@
-import { AckPolicy, DeliverPolicy, ReplayPolicy } from "@nats-io/jetstream";
-import type { Msg } from "@nats-io/transport-node";
-import { createInbox } from "@nats-io/transport-node";
 import type { Logger } from "../../log.ts";
 import type { JobKind } from "../../model.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import type { JobEntry } from "./job-entry.ts";
 import { nanos } from "./layout.ts";
 import { isThere, isUnavailable, type NatsLink } from "./link.ts";
-import { CLASSES, classOf, type PriorityClass } from "./names.ts";
-
-/** What the message of a job says; all else is in JOBSTATE. */
-export interface JobMessage {
-  id: string;
-  origin: string;
-  attended: boolean;
-  deadlineAt: number;
-}
-
-/** A message that this gateway has pulled. */
-export interface Delivery extends JobMessage {
-  subject: string;
-  sequence: number;
-  /** How often it was delivered, to whomever. */
-  deliveries: number;
-  /** Where it is acknowledged. */
-  ack: string;
-}
+import { CLASSES, classOf } from "./names.ts";
+import { type Delivery, type JobMessage, Puller } from "./puller.ts";
 
 export interface BacklogOptions {
   link: NatsLink;
@@ -42,11 +22,6 @@ export interface BacklogOptions {
 }
 
 const MOST_AT_ONCE = 64;
-/** A consumer that nobody asks for so long goes; its messages stay. */
-const UNUSED_MS = 3_600_000;
-/** How long the server looks for messages before it says that there are none. */
-const LOOK_MS = 300;
-const ANSWER_MS = 3_000;
 /** Also without a hint: hints may be lost. */
 const LOOK_AGAIN_MS = 2_000;
 
@@ -56,7 +31,7 @@ const LOOK_AGAIN_MS = 2_000;
  */
 export class Backlog {
   readonly #options: BacklogOptions;
-  readonly #consumers = new Set<string>();
+  readonly #puller: Puller;
   /** Class and lane in which nothing waited when it was looked. */
   readonly #empty = new Set<string>();
   /** Pulled and not at a worker yet, by kind. */
@@ -71,6 +46,7 @@ export class Backlog {
 
   constructor(options: BacklogOptions) {
     this.#options = options;
+    this.#puller = new Puller(options.link, options.ackWaitMs);
   }
 
   /** Gives the message's number; null where the job has one already. */
@@ -216,7 +192,7 @@ export class Backlog {
         const room = Math.min(MOST_AT_ONCE, roomFor(lane, kind) - (this.#reserved.get(kind) ?? 0));
         if (room <= 0) continue;
         const before = this.#hints;
-        const deliveries = await this.#pull(priority, { kind, model: lane.slice(kind.length + 1) }, room);
+        const deliveries = await this.#puller.pull(priority, { kind, model: lane.slice(kind.length + 1) }, room);
         if (deliveries.length < room && before === this.#hints) this.#empty.add(key);
         else this.#again = true;
         for (const delivery of deliveries) this.#hand(delivery, kind);
@@ -237,58 +213,4 @@ export class Backlog {
         this.look();
       });
   }
-
-  async #pull(priority: PriorityClass, lane: { kind: JobKind; model: string }, most: number): Promise<Delivery[]> {
-    const { link } = this.#options;
-    const name = link.names.consumer(priority, lane);
-    await this.#consumer(name, link.names.lane(priority, lane));
-    const inbox = createInbox();
-    const messages = link.connection.subscribe(inbox, { max: most + 1 });
-    const timer = setTimeout(() => messages.unsubscribe(), ANSWER_MS);
-    const next = `$JS.API.CONSUMER.MSG.NEXT.${link.names.called("JOBS")}.${name}`;
-    const request = { batch: most, no_wait: true, expires: nanos(LOOK_MS) };
-    link.connection.publish(next, JSON.stringify(request), { reply: inbox });
-    const deliveries: Delivery[] = [];
-    for await (const message of messages) {
-      // A status, which comes to the inbox itself: no more now, or no such consumer.
-      if (message.subject === inbox) {
-        if (message.headers?.code === 503) this.#consumers.delete(name);
-        break;
-      }
-      deliveries.push(deliveryOf(message));
-      if (deliveries.length === most) break;
-    }
-    clearTimeout(timer);
-    return deliveries;
-  }
-
-  async #consumer(name: string, filter: string): Promise<void> {
-    if (this.#consumers.has(name)) return;
-    const { link, ackWaitMs } = this.#options;
-    await link.ask(() =>
-      link.jsm.consumers.add(link.names.called("JOBS"), {
-        durable_name: name,
-        filter_subject: filter,
-        ack_policy: AckPolicy.Explicit,
-        deliver_policy: DeliverPolicy.All,
-        replay_policy: ReplayPolicy.Instant,
-        ack_wait: nanos(ackWaitMs),
-        // Attempts are counted in JOBSTATE.
-        ...{ max_deliver: -1, max_ack_pending: -1 },
-        inactive_threshold: nanos(UNUSED_MS),
-      }),
-    );
-    this.#consumers.add(name);
-  }
-}
-
-function deliveryOf(message: Msg): Delivery {
-  // $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>…, with domain and account before those where there are some.
-  const tokens = message.reply!.split(".");
-  const [deliveries, sequence] = tokens.length > 9 ? tokens.slice(6, 8) : tokens.slice(4, 6);
-  const { subject, reply: ack } = message;
-  return {
-    ...message.json<JobMessage>(),
-    ...{ subject, ack: ack!, deliveries: Number(deliveries), sequence: Number(sequence) },
-  };
 }

@@ -5,13 +5,14 @@ import type { JobQueue } from "../jobs/job-queue.ts";
 import type { Matcher } from "../jobs/matcher.ts";
 import { failed, queuedJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
-import type { Backlog, Delivery } from "./backlog.ts";
+import type { Backlog } from "./backlog.ts";
 import { listen } from "./bus.ts";
 import type { Evictions } from "./evictions.ts";
 import { isOver, type JobEntry } from "./job-entry.ts";
 import type { NatsLink } from "./link.ts";
 import type { NatsStore } from "./nats-store.ts";
 import type { Presence } from "./presence.ts";
+import type { Delivery } from "./puller.ts";
 
 export interface PulledJobsOptions {
   link: NatsLink;

@@ -1,6 +1,7 @@
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { nodeHttp } from "../../node-http.ts";
 import { SUBPROTOCOL } from "../../protocol.ts";
 import type { Access } from "../gateway/access/access.ts";
 import { mayAsk } from "../gateway/access/origin.ts";
@@ -41,7 +42,7 @@ function check(request: IncomingMessage, socket: Duplex, { access, needsCertific
 function answer(socket: Duplex, { status, body, headers = {} }: Answer): void {
   const text = `${JSON.stringify(body)}\n`;
   const head = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `HTTP/1.1 ${status} ${nodeHttp().STATUS_CODES[status]}`,
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(text)}`,
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),

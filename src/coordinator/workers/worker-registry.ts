@@ -51,14 +51,22 @@ interface WorkerRecord {
   superseded: string[];
 }
 
+export interface WorkerRegistryOptions {
+  leaseMs: number;
+  graceMs: number;
+  log: Logger;
+  /** Gateways that share workers begin at different ones. */
+  firstEpoch?: number;
+}
+
 const SUPERSEDED_KEPT = 16;
 
 /** The workers by id, in memory. */
-export function createWorkerRegistry(options: { leaseMs: number; graceMs: number; log: Logger }): WorkerRegistry {
-  const { leaseMs, graceMs, log } = options;
+export function createWorkerRegistry(options: WorkerRegistryOptions): WorkerRegistry {
+  const { leaseMs, graceMs, log, firstEpoch = 1 } = options;
   const workers = new Map<string, WorkerRecord>();
   // One count for all workers, so that it rises even for a worker that was forgotten in between.
-  let epochs = 0;
+  let epochs = firstEpoch - 1;
 
   return {
     join(hello, peer) {
@@ -133,8 +141,12 @@ function membership(record: WorkerRecord, events: { current(): boolean; heard():
       view.lastBeatAt = new Date().toISOString();
       Object.assign(view, { state, ready, vitals: { slotsFree, gpus, diskFreeBytes, loopLagMs } });
     },
-    model({ t: _t, id: _id, ts: _ts, ...report }) {
+    model({ t: _t, id: _id, ts: _ts, removed, ...report }) {
       if (!events.heard()) return;
+      if (removed) {
+        view.models = view.models.filter(({ model }) => model !== report.model);
+        return;
+      }
       const position = view.models.findIndex(({ model }) => model === report.model);
       view.models = position < 0 ? [...view.models, report] : view.models.with(position, report);
     },

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { isProcessRunning, ownProcess, processIdentity } from "../../process-identity.ts";
 import { writeFileDurably } from "../../store/write-durably.ts";
 

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import { type AskOptions, ask } from "../ask.ts";
 import type { HttpSubject } from "../http-errors.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import type { FileSpec } from "../../model.ts";
 import { OLLAMA_HOST, type OllamaName } from "../../store/ollama-name.ts";

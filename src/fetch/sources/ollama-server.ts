@@ -1,6 +1,6 @@
 import { Ollama, type ProgressResponse } from "ollama";
 import { Agent, fetch as undiciFetch } from "undici";
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import type { StoredModel, Variant } from "../../model.ts";
 import { fullName, parseOllamaName, pinnedDigest } from "../../store/ollama-name.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError, toMusterError } from "../../errors.ts";
 import type { FileSpec } from "../../model.ts";
 import { registerSecret } from "../../redact.ts";

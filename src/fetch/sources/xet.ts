@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { json } from "node:stream/consumers";
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import type { FileSpec } from "../../model.ts";
 import { registerSecret } from "../../redact.ts";

@@ -1,8 +1,7 @@
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { getProxyForUrl } from "proxy-from-env";
+import { nodeHttp, nodeHttps } from "../../node-http.ts";
 import { proxyRefused } from "../http-errors.ts";
 
 /** Where bytes are received: `buffer` gives the place for the next read, `callback` says how many came; false pauses. */
@@ -94,7 +93,7 @@ function opened(socket: Socket, event: "connect" | "secureConnect", signal: Abor
 function openTunnel(proxy: URL, url: URL, signal: AbortSignal): Promise<Socket> {
   const target = `${url.hostname}:${url.port || 443}`;
   return new Promise((resolve, reject) => {
-    const request = (proxy.protocol === "https:" ? httpsRequest : httpRequest)({
+    const request = (proxy.protocol === "https:" ? nodeHttps() : nodeHttp()).request({
       ...addressOf(proxy),
       method: "CONNECT",
       path: target,

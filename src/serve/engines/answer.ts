@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { ChatBody, CompletionBody, EngineAnswer, EngineCall, EngineModel } from "./engine.ts";
 import { answerTooLarge } from "./lines.ts";
 

@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import { Agent, request } from "undici";
 import type { Engine as EngineKind } from "../../model.ts";
 import { withoutCredentials } from "../../url-credentials.ts";
@@ -5,8 +6,10 @@ import { connectionError, type EngineIdentity, engineRefusal } from "./engine-er
 import { wholeText } from "./lines.ts";
 
 export interface EngineRequest {
-  /** JSON text to post; without one it is a GET. */
-  body?: string;
+  /** JSON text to post, or bytes; without either it is a GET. */
+  body?: string | Readable;
+  /** In place of the usual one. */
+  method?: "HEAD";
   signal: AbortSignal;
 }
 
@@ -39,13 +42,18 @@ export function engineHttp(kind: EngineKind, givenUrl: string, apiKey: string | 
   const engine: EngineIdentity = { kind, url };
   if (apiKey !== null) headers.authorization = `Bearer ${apiKey}`;
 
-  const open = async (path: string, { body, signal }: EngineRequest) => {
+  const open = async (path: string, { body, method, signal }: EngineRequest) => {
     signal.throwIfAborted();
     try {
-      const posted = body === undefined ? {} : { method: "POST", body };
+      const posted = body === undefined ? { method } : { method: "POST", body };
       return await request(`${url}${path}`, {
         ...posted,
-        headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+        headers: {
+          ...headers,
+          ...(body === undefined
+            ? {}
+            : { "content-type": typeof body === "string" ? "application/json" : "application/octet-stream" }),
+        },
         signal,
         dispatcher,
       });

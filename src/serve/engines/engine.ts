@@ -1,5 +1,5 @@
 import type { ChunkSink } from "../../job.ts";
-import type { Engine as EngineKind, JobKind, Task } from "../../model.ts";
+import type { Engine as EngineKind, FileSpec, JobKind, OcrPrompts, Task } from "../../model.ts";
 
 /** A model as an engine is asked for it. */
 export interface EngineModel {
@@ -10,6 +10,18 @@ export interface EngineModel {
   name: string;
   /** Tokens per sequence that the plan reckons with; null: the engine's own. */
   context: number | null;
+  /** Its own words for reading a page. */
+  prompts?: OcrPrompts;
+  /** Where it is a LoRA adapter that the engine does not know of by itself. */
+  adapter?: EngineAdapter;
+}
+
+/** A LoRA adapter on the volume, to be made a model of the engine's. */
+export interface EngineAdapter {
+  /** What the engine calls the model that it goes on. */
+  base: string;
+  folder: string;
+  files: FileSpec[];
 }
 
 /** The bodies of the OpenAI API, checked for what every engine relies on; other fields go through as they are. */
@@ -86,6 +98,8 @@ export interface Engine {
   ): Promise<EngineAnswer>;
   /** Loads the model by the smallest call of its task. Loading may take minutes: only the signal ends it. */
   warmUp(model: EngineModel, signal: AbortSignal): Promise<void>;
+  /** Takes the model out of memory; left out by engines that cannot. */
+  unload?(model: EngineModel, signal: AbortSignal): Promise<void>;
   /** Short; never throws. */
   probe(signal: AbortSignal): Promise<EngineHealth>;
 }

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { toMusterError } from "../../errors.ts";
+import { type ErrorData, toMusterError } from "../../errors.ts";
 import { jobError } from "../../job.ts";
 import type { Logger } from "../../log.ts";
+import type { ModelSpec } from "../../model.ts";
 import { fullJitter } from "../../retry.ts";
-import { isStored, type StatusBoard } from "../../status.ts";
+import { isStored, type StatusBoard, type StatusEvent } from "../../status.ts";
 import type { Engine, EngineHealth, EngineModel } from "./engine.ts";
 import { engineName } from "./engine-error.ts";
 import type { Engines } from "./open-engines.ts";
@@ -12,6 +13,8 @@ import type { Engines } from "./open-engines.ts";
 const SOON_MS = 2_000;
 /** Looks in a row that have to fail before an engine counts as gone: a busy one may be late. */
 const MISSES = 2;
+/** Loads in a row that may fail of a model that was asked for at run time: whoever asked waits for an answer. */
+const LOADS = 3;
 
 export interface KeepReadyOptions {
   engines: Engines;
@@ -27,7 +30,7 @@ export interface KeepReadyOptions {
 /**
  * Keeps this worker's models loaded for as long as it runs. A stored model whose engine answers is loading, then ready;
  * those of one engine are loaded one after the other. When the engine goes they are stored again. What cannot be loaded
- * stays stored with the error, and is tried again. Settles after the signal, when nothing runs any more.
+ * stays stored with the error, and is tried again; what was asked for at run time has failed then. Settles after the signal, when nothing runs any more.
  */
 export async function keepReady(options: KeepReadyOptions): Promise<void> {
   await Promise.all(options.engines.all.map((engine) => new EngineKeeper(engine, options).run()));
@@ -40,6 +43,8 @@ class EngineKeeper {
   readonly #notServed = new Map<string, string>();
   /** Ends the loading; null while the engine is not there. */
   #loading: { stop: AbortController; ended: Promise<void> } | null = null;
+  /** Has the loading look again. */
+  #lookAgain: () => void = () => undefined;
 
   constructor(engine: Engine, options: KeepReadyOptions) {
     this.#engine = engine;
@@ -56,27 +61,40 @@ class EngineKeeper {
       if (health.reachable) await this.#there(health);
       else if (!this.#loading || misses >= MISSES) await this.#gone(health);
       const pause = health.reachable ? everyMs : Math.min(everyMs, SOON_MS);
-      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      await this.#change(pause, signal, ({ kind }) => kind === "model" && health.reachable && this.#hasNew());
     }
     await this.#stopLoading();
   }
 
   async #there(health: EngineHealth): Promise<void> {
-    const { engines, board, signal } = this.#options;
+    const { engines, signal } = this.#options;
     await engines.learn(this.#engine, health.models);
     if (signal.aborted) return;
     if (this.#show(health)) this.#options.log.info(`${engineName(this.#engine)} is there`);
     for (const { spec, model } of engines.of(this.#engine)) {
-      const shown = board.current.models.find(({ id }) => id === spec.id);
-      if (!shown || !isStored(shown.state)) continue;
-      const error = model ? null : notServed(this.#engine, spec.id, health.models).toJSON();
-      const told = this.#notServed.get(spec.id);
-      if (told === error?.message) continue;
-      if (error) this.#notServed.set(spec.id, error.message);
-      else this.#notServed.delete(spec.id);
-      board.setModel(spec.id, { state: "stored", error });
+      const error = model ? null : notServed(this.#engine, spec, health.models).toJSON();
+      this.#tellServed(spec, error);
     }
     this.#loading ??= this.#startLoading();
+    this.#lookAgain();
+  }
+
+  /** Shows that the engine does not serve the model, or that it does now; `error`: why not. */
+  #tellServed({ id, runTime }: ModelSpec, error: ErrorData | null): void {
+    const { board } = this.#options;
+    const shown = board.current.models.find((model) => model.id === id);
+    if (!shown) return;
+    const told = this.#notServed.get(id);
+    const isTold = told !== undefined && shown.error?.message === told;
+    if (error) {
+      if (!isStored(shown.state) || (isTold && told === error.message)) return;
+      this.#notServed.set(id, error.message);
+      board.setModel(id, { state: runTime ? "failed" : "stored", error });
+    } else if (told !== undefined) {
+      this.#notServed.delete(id);
+      if (isStored(shown.state) || (shown.state === "failed" && isTold))
+        board.setModel(id, { state: "stored", error: null });
+    }
   }
 
   async #gone(health: EngineHealth): Promise<void> {
@@ -105,28 +123,39 @@ class EngineKeeper {
     const failures = new Map<string, { count: number; dueAt: number }>();
     const dueIn = ({ id }: EngineModel) => (failures.get(id)?.dueAt ?? 0) - performance.now();
     while (!signal.aborted) {
-      const stored = engines.of(this.#engine).flatMap(({ model }) => (model ? [model] : []));
-      const waiting = stored.filter(({ id }) => this.#stateOf(id) === "stored");
+      const waiting = engines.of(this.#engine).flatMap(({ spec, model }) => {
+        return model && this.#stateOf(model.id) === "stored" ? [{ ...model, runTime: spec.runTime }] : [];
+      });
       const next = waiting.find((model) => dueIn(model) <= 0);
       if (!next) {
-        await this.#change(Math.min(...waiting.map(dueIn), 60_000), signal);
+        const looked = new AbortController();
+        this.#lookAgain = () => looked.abort();
+        const until = AbortSignal.any([signal, looked.signal]);
+        await this.#change(Math.max(0, Math.min(...waiting.map(dueIn), 60_000)), until, ({ kind }) => kind === "model");
       } else if (await this.#load(next, signal)) {
         failures.delete(next.id);
       } else {
         const count = (failures.get(next.id)?.count ?? 0) + 1;
         const pause = again.minMs + fullJitter(count, again.minMs, again.maxMs);
         failures.set(next.id, { count, dueAt: performance.now() + pause });
+        if (next.runTime && count >= LOADS && this.#giveUp(next.id)) failures.delete(next.id);
       }
     }
   }
 
+  /** False where it failed. */
   async #load(model: EngineModel, signal: AbortSignal): Promise<boolean> {
     const { board, log } = this.#options;
     const before = board.current.models.find(({ id }) => id === model.id)?.error?.message;
     board.setModel(model.id, { state: "loading", error: null });
+    const unwanted = new AbortController();
+    const unsubscribe = board.onChange(() => {
+      if (this.#stateOf(model.id) !== "loading") unwanted.abort();
+    });
     try {
-      await this.#engine.warmUp(model, signal);
+      await this.#engine.warmUp(model, AbortSignal.any([signal, unwanted.signal]));
     } catch (failure) {
+      if (unwanted.signal.aborted) return true;
       if (signal.aborted) return false;
       const error = toMusterError(failure);
       if (error.message !== before) {
@@ -134,9 +163,20 @@ class EngineKeeper {
       }
       this.#ifLoading(model.id, { state: "stored", error: error.toJSON() });
       return false;
+    } finally {
+      unsubscribe();
     }
     if (this.#ifLoading(model.id, { state: "ready" })) log.info(`${model.id} is ready on ${engineName(this.#engine)}`);
     return true;
+  }
+
+  /** Whether it has: not of what could not be loaded because the engine was away. */
+  #giveUp(id: string): boolean {
+    const { board } = this.#options;
+    const shown = board.current.models.find((model) => model.id === id);
+    const isOver = shown?.state === "stored" && shown.error !== null && shown.error.code !== "ENGINE_DOWN";
+    if (isOver) board.setModel(id, { state: "failed" });
+    return isOver;
   }
 
   /** Meanwhile its files may have gone, or what the engine serves may have changed. */
@@ -163,21 +203,30 @@ class EngineKeeper {
     return before?.reachable !== reachable;
   }
 
-  /** Settles at the next change of a model, after the time, or at the signal. */
-  async #change(ms: number, signal: AbortSignal): Promise<void> {
+  /** A model has come since the engine said what it serves. */
+  #hasNew(): boolean {
+    return this.#options.engines
+      .of(this.#engine)
+      .some(({ spec: { id }, model }) => !model && !this.#notServed.has(id) && this.#stateOf(id) === "stored");
+  }
+
+  /** Settles at the next such change, after the time, or at the signal. */
+  async #change(ms: number, signal: AbortSignal, isSuch: (event: StatusEvent) => boolean): Promise<void> {
     const changed = new AbortController();
-    const unsubscribe = this.#options.board.onChange(({ kind }) => {
-      if (kind === "model") changed.abort();
+    const unsubscribe = this.#options.board.onChange((event) => {
+      if (isSuch(event)) changed.abort();
     });
     await sleep(ms, undefined, { signal: AbortSignal.any([signal, changed.signal]) }).catch(() => undefined);
     unsubscribe();
   }
 }
 
-function notServed(engine: Engine, id: string, listed: string[] | null) {
+function notServed(engine: Engine, { id, adapterOf }: ModelSpec, listed: string[] | null) {
   return jobError(
     "MODEL_NOT_READY",
     `${engineName(engine)} does not serve ${id}; it serves ${listed?.join(", ") || "nothing"}.`,
-    `Start it with this model, or name the model with --served-model-name ${id}.`,
+    adapterOf === null
+      ? `Start it with this model, or name the model with --served-model-name ${id}.`
+      : `Start it with --enable-lora --lora-modules ${id}=FOLDER; \`muster plan\` shows how, and \`muster start -- vllm serve\` does it.`,
   );
 }

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Chunk } from "./answer.ts";
 import { type EngineIdentity, notTheApi } from "./engine-error.ts";
 

@@ -1,5 +1,5 @@
 import { Ollama } from "ollama";
-import { z } from "zod";
+import * as z from "zod";
 import { brokenOff, engineRefusal, parseAnswer } from "./engine-error.ts";
 import type { EngineHttp } from "./engine-http.ts";
 import { lines, pieceLimit } from "./lines.ts";

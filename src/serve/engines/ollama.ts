@@ -1,11 +1,12 @@
 import type { AbortableAsyncIterator, ChatRequest, GenerateRequest, Ollama } from "ollama";
-import { z } from "zod";
+import * as z from "zod";
 import { jobError } from "../../job.ts";
 import { asksForUsage, deliver } from "./answer.ts";
 import { embeddingAnswer, rawLimit } from "./embedding-answer.ts";
 import type { Engine, EngineModel, EngineRuns } from "./engine.ts";
 import { notTheApi } from "./engine-error.ts";
 import { type EngineHttp, engineHttp } from "./engine-http.ts";
+import { createAdapter } from "./ollama-adapter.ts";
 import { chatChunks, completionChunks } from "./ollama-chunks.ts";
 import { ollamaClient } from "./ollama-client.ts";
 import { chatRequest, generateRequest, KEEP_ALIVE, loadOptions, textsOf } from "./ollama-request.ts";
@@ -56,7 +57,15 @@ export function ollamaEngine(url: string): Engine {
     kind: "ollama",
     url: http.url,
     run: (kind, model, body, call) => runs[kind](model, body, call),
-    warmUp: (model, signal) => unlessBusy(signal, () => load(http, model, signal)),
+    async warmUp(model, signal) {
+      if (model.adapter) await createAdapter(http, model.name, { ...model.adapter, signal });
+      await unlessBusy(signal, () => load(http, model, signal));
+    },
+    async unload({ name }, signal) {
+      const client = ollamaClient(http, { signal, maxOutputBytes: WARM_UP_BYTES });
+      // Of whatever task it is: an empty prompt that is kept for no time is how Ollama stops a model.
+      await client.generate({ model: name, prompt: "", keep_alive: 0, stream: false });
+    },
     async probe(signal) {
       const answer = await http.ask("/api/version", signal);
       const version = versionAnswer.safeParse(answer?.json).data?.version ?? null;

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import { type EmbeddingJob, type Embeddings, rawLimit } from "./embedding-answer.ts";
 import type { EmbeddingBody } from "./engine.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { EngineHealth } from "./engine.ts";
 import type { EngineHttp } from "./engine-http.ts";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import type { Engine as EngineKind } from "../../model.ts";
 import { asksForUsage, type Chunk, chunkSchema, deliver } from "./answer.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { check, invalidInput } from "./check.ts";
 
 /** What requests of every kind have in common. */

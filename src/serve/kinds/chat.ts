@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { ChatBody, ChatMessage, ContentPart } from "../engines/engine.ts";
 import { checkRefused, readBody } from "./body.ts";
 import { check, invalidInput } from "./check.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { EmbeddingBody } from "../engines/engine.ts";
 import { isTextsOrTokens, readBody, TEXTS_OR_TOKENS } from "./body.ts";
 import { check, invalidInput } from "./check.ts";

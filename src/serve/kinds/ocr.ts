@@ -1,10 +1,8 @@
-import { z } from "zod";
+import * as z from "zod";
+import { OCR_FORMATS, type OcrFormat } from "../../model.ts";
 import type { JobLimits } from "../limits.ts";
 import { check, invalidInput, tooLarge } from "./check.ts";
 import { toImageUri } from "./image.ts";
-
-export const OCR_FORMATS = ["text", "markdown", "json"] as const;
-export type OcrFormat = (typeof OCR_FORMATS)[number];
 
 /** What an ocr job asks for. */
 export interface OcrInput {

@@ -1,5 +1,6 @@
 import OpenAI from "openai";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { PNG } from "../../serve/images.ts";
 import { until } from "../../until.ts";
 import { type Fleet, startFleet } from "../fleet.ts";
 
@@ -98,6 +99,35 @@ test("embeddings as base64, which the client asks for by itself, and as numbers"
   expect(floats).toMatchObject({ object: "list", usage: { prompt_tokens: 7, total_tokens: 7 } });
   expect(floats.data.map(({ embedding }) => embedding)).toEqual(expected);
   expect(fleet.engine.requests[1]?.body).toMatchObject({ dimensions: 3 });
+});
+
+test("ocr, whole and page by page", async () => {
+  const ocr = (change: object) =>
+    fetch(`${fleet.coordinator.url}/v1/ocr`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${KEY}` },
+      body: JSON.stringify({ model: "eyes", pages: [PNG, PNG], ...change }),
+    });
+  const text = "Hello, wörld 🌍";
+  expect(await (await ocr({})).json()).toMatchObject({
+    ...{
+      text: `${text}\n\n${text}`,
+      pages: [
+        { page: 1, text },
+        { page: 2, text },
+      ],
+      usage: { total_tokens: 20 },
+    },
+  });
+  const lines = (await (await ocr({ stream: true, stream_options: { include_usage: true } })).text()).match(
+    /^data: .*$/gm,
+  );
+  expect(lines?.map((line) => line.slice("data: ".length))).toEqual([
+    ...[1, 2].map((page) => JSON.stringify({ object: "ocr.page", page, text })),
+    expect.stringContaining('"object":"ocr.usage","usage":{"prompt_tokens":14'),
+    "[DONE]",
+  ]);
+  expect((await ocr({ pages: ["no image"] })).status).toBe(400);
 });
 
 test("models", async () => {

@@ -1,46 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { type CoordinatorOptions, startCoordinator } from "../../../src/coordinator/coordinator.ts";
 import { openMemoryStore } from "../../../src/coordinator/stores/memory.ts";
-import type { CoordinatorFrame, ModelReport, WorkerPayload } from "../../../src/protocol.ts";
-import { quietLog } from "../../register/worker.ts";
 import { until } from "../../until.ts";
-import { beat, hello, openRawWorker } from "../raw-worker.ts";
-
-type Offer = Extract<CoordinatorFrame, { t: "job.offer" }>;
-
-const MODEL: ModelReport = {
-  ...{ model: "llama", source: "ollama", location: "llama:8b", variant: "q4", revision: "1", required: true },
-  ...{ state: "ready", bytesDone: 1, bytesTotal: 1, rate: 0, errorCode: null },
-};
-const CHAT = { kind: "chat", model: "llama", input: { messages: [] } } as const;
-
-function setUp(options: Partial<CoordinatorOptions> = {}) {
-  return startCoordinator({
-    ...{ host: "127.0.0.1", port: 0, workerToken: null, clientToken: null, log: quietLog },
-    ...options,
-  });
-}
-
-/** A worker that is ready and takes as many chats as its credit says. */
-async function join(
-  url: string,
-  { workerId = "worker-1", credit = 1, ...change }: Parameters<typeof hello>[0] & { credit?: number } = {},
-) {
-  const worker = await openRawWorker(url);
-  worker.send(hello({ workerId, models: [MODEL], ready: true, ...change }));
-  worker.send(beat(1));
-  worker.send({ t: "credit", kind: "chat", n: credit });
-  await until("the beat is acknowledged", () => worker.frames.some(({ t }) => t === "beat.ack"));
-  const all = <T extends CoordinatorFrame["t"]>(t: T) =>
-    worker.frames.filter((frame): frame is Extract<CoordinatorFrame, { t: T }> => frame.t === t);
-  return {
-    ...worker,
-    all,
-    offer: (n = 1): Promise<Offer> => until(`offer ${n} comes`, () => all("job.offer")[n - 1]),
-    answer: ({ jobId, attempt }: Offer, text: string, change: Partial<WorkerPayload> = {}) =>
-      worker.send({ t: "job.result", jobId, attempt, status: "done", output: { text }, ...change } as WorkerPayload),
-  };
-}
+import { CHAT, joinRaw as join, MODEL, type Offer, startRawCoordinator as setUp } from "../raw-fleet.ts";
+import { beat } from "../raw-worker.ts";
 
 describe("a job", () => {
   test("goes to a worker that has a slot and the model ready, and ends with its result", async () => {

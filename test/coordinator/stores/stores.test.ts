@@ -3,12 +3,13 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { isFinal, type JobRecord } from "../../../src/coordinator/jobs/job-record.ts";
 import { openLayout } from "../../../src/coordinator/nats/layout.ts";
 import { NatsStore } from "../../../src/coordinator/nats/nats-store.ts";
-import type { JobStore } from "../../../src/coordinator/stores/job-store.ts";
+import { dayOf, type JobStore } from "../../../src/coordinator/stores/job-store.ts";
 import { openMemoryStore } from "../../../src/coordinator/stores/memory.ts";
 import { openSqliteStore } from "../../../src/coordinator/stores/sqlite.ts";
 import { quietLog } from "../../register/worker.ts";
@@ -104,6 +105,53 @@ describe.each(stores)("the %s store", (name, open, isAway) => {
     await store.close();
   });
 
+  it("keeps of an end what is to be kept, and counts tokens by client and day", async () => {
+    const store = await open();
+    const today = dayOf(Date.now());
+    await store.insert(job("plain", { client: "alice" }));
+    await store.insert(job("kept", { client: "alice", keepInput: true }));
+    await store.insert(job("attended", { client: "bob", attended: true }));
+    for (const id of ["plain", "kept", "attended"]) {
+      expect(await store.commit(id, 0, DONE)).toMatchObject({ state: "done", outcome: DONE });
+    }
+    expect(await store.get("plain")).toMatchObject({ input: null, outcome: DONE });
+    expect(await store.get("kept")).toMatchObject({ input: job("kept").input, outcome: DONE });
+    const { output: _, ...rest } = DONE;
+    expect((await store.get("attended"))?.outcome).toEqual(rest);
+    expect(await store.tokensOf("alice", today)).toBe(6);
+    expect(await store.tokensOf("bob", today)).toBe(3);
+    expect(await store.tokensOf("bob", "2001-01-01")).toBe(0);
+    await store.close();
+  });
+
+  it("lists by client and state, newest first, in pages, and forgets what ended long ago", async () => {
+    const store = await open();
+    for (const id of ["a", "b", "c", "d"]) await store.insert(job(id, { client: id === "c" ? "bob" : null }));
+    await store.commit("b", 0, DONE);
+    const ids = async (filter: Parameters<JobStore["list"]>[0]) =>
+      (await store.list(filter)).map(({ id }) => id).join("");
+    expect(await ids({ limit: 10 })).toBe("dcba");
+    expect(await ids({ limit: 2, after: "d" })).toBe("cb");
+    expect(await ids({ limit: 10, client: null })).toBe("dba");
+    expect(await ids({ limit: 10, client: "bob" })).toBe("c");
+    expect(await ids({ limit: 10, state: "done" })).toBe("b");
+    expect(await ids({ limit: 10, after: "nothing" })).toBe("");
+    await store.prune(Date.now() + 1);
+    expect(await ids({ limit: 10 })).toBe("dca");
+    await store.close();
+  });
+
+  it("takes many changes at once", async () => {
+    const store = await open();
+    const many = Array.from({ length: 200 }, (_, index) => `job-${index % 100}`);
+    const inserted = await Promise.all(many.map((id) => store.insert(job(id))));
+    expect(inserted.filter(Boolean)).toHaveLength(100);
+    const assigned = await Promise.all(many.map((id) => store.assign(id, "w")));
+    expect(assigned.filter((each) => each !== null)).toHaveLength(100);
+    expect(await store.unfinished()).toHaveLength(100);
+    await store.close();
+  });
+
   it("ends each job once, whatever is done in whatever order", async () => {
     const step = fc.record({
       what: fc.constantFrom("insert", "assign", "release", "commit"),
@@ -140,6 +188,22 @@ describe.each(stores)("the %s store", (name, open, isAway) => {
       { numRuns: name === "nats" ? 15 : 60 },
     );
   });
+});
+
+it("an sqlite store of the first version is brought to this one", async () => {
+  const path = join(folder, "jobs.db");
+  const old = new DatabaseSync(path);
+  old.exec(`CREATE TABLE jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+    model TEXT NOT NULL, input TEXT NOT NULL, stream INTEGER NOT NULL, retrySafe INTEGER NOT NULL, maxAttempts INTEGER NOT NULL,
+    createdAt INTEGER NOT NULL, deadlineAt INTEGER NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL, workerId TEXT, outcome TEXT, finishedAt INTEGER) STRICT;
+    INSERT INTO jobs VALUES (1, 'a', 'chat', 'm', '{}', 0, 1, 3, 1, 2, 'queued', 0, 0, NULL, NULL, NULL)`);
+  old.close();
+  for (let opened = 0; opened < 2; opened += 1) {
+    const store = openSqliteStore(path);
+    expect(await store.unfinished()).toMatchObject([{ id: "a", priority: 0, client: null, attended: false }]);
+    await store.close();
+  }
 });
 
 it("what the sqlite store has said outlives a kill", async () => {

@@ -1,12 +1,12 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Random, seededRandom } from "../../../scripts/seeded-random.ts";
 import { startNatsServer } from "../../coordinator/nats/nats-server.ts";
 import { type Muster, type Place, place, startMuster } from "../muster.ts";
 import { closedPort } from "../services.ts";
 import { type CountingEngine, startCountingEngine } from "./counting-engine.ts";
 import { type CuttingProxy, startCuttingProxy } from "./cutting-proxy.ts";
-import { type Random, seededRandom } from "./random.ts";
 
 /**
  * A coordinator (on NATS three gateways, and nats-server), three workers and an engine with faults: jobs go through while

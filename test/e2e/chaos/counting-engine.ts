@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Random } from "./random.ts";
+import type { Random } from "../../../scripts/seeded-random.ts";
 
 /** An OpenAI engine that fails at times, and knows of each job how often it ran, and whether twice at once. */
 export interface CountingEngine extends AsyncDisposable {

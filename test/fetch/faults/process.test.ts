@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from "vitest";
+import { seededRandom } from "../../../scripts/seeded-random.ts";
 import { createLayout } from "../../../src/store/layout.ts";
 import { addRange, type Range, totalBytes } from "../../../src/store/ranges.ts";
 import { type Hub, startHub } from "../../fakes/hub/hub.ts";
@@ -129,21 +130,13 @@ it("fetches each byte once when eight begin at once on an empty volume", async (
   expect(hub.bytesServed() / total).toBeLessThanOrEqual(1.01);
 });
 
-/** A seed makes a failure repeatable. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
-    return state / 0x7fffffff;
-  };
-}
-
 it("killed at fifty moments goes on each time from there", async () => {
   const kills = 50;
   // What it compiled the others need not compile again.
   await expectDone(start());
   useNewVolume();
-  const random = seeded(20_261_121);
+  // A seed makes a failure repeatable.
+  const random = seededRandom(20_261_121).next;
   let lost = 0;
   let sentAtMost = 0;
   for (let kill = 0; kill < kills; kill += 1) {

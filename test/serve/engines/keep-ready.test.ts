@@ -13,13 +13,13 @@ import { spec } from "./spec.ts";
 type Urls = Partial<OpenEnginesOptions["config"]["engineUrls"]>;
 
 /** A worker whose models are stored, kept ready on these engines until the test ends. */
-function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }) {
+function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }, everyMs = 10) {
   const board = createStatusBoard({ version: "1", workerId: "w", bootId: "b", workerType: "t" });
   const config = {
     engineUrls: { ollama: null, vllm: null, openai: null, ...urls },
     engineKeys: { vllm: null, openai: null },
   };
-  const engines = openEngines({ config, pathOf: async () => null });
+  const engines = openEngines({ config, storedOf: async () => null });
   engines.serve(specs);
   const states: string[] = [];
   board.onChange((event) => {
@@ -28,7 +28,7 @@ function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }) {
   for (const { id, variant } of specs) board.setModel(id, { engine: variant.engine, state: "stored" });
   const stop = new AbortController();
   const { log, lines } = keptLog();
-  const ended = keepReady({ engines, board, log, signal: stop.signal, everyMs: 10, again });
+  const ended = keepReady({ engines, board, log, signal: stop.signal, everyMs, again });
   const leave = () => {
     stop.abort();
     return ended;
@@ -184,4 +184,60 @@ test("nobody waits for a silent engine, or for a load, when the agent leaves", a
 
 test("without engines there is nothing to do", async () => {
   await keep({}, [spec("model")]).leave();
+});
+
+test("what was asked for at run time fails when it cannot be loaded, or is not served", async ({ expect }) => {
+  await using engine = await startOllamaEngine();
+  engine.script.refuse = { status: 500, message: "model requires more system memory (5.6 GiB) than is available" };
+  await using other = await startOpenAiEngine();
+  other.models = ["org/a", "org/b"];
+  const large = spec("large", { engine: "ollama" }, { runTime: true });
+  const worker = keep({ ollama: engine.url, vllm: other.url }, [large, spec("unserved", {}, { runTime: true })]);
+  await worker.becomes("large", "failed");
+  expect(worker.model("large").error).toMatchObject({ code: "OUT_OF_MEMORY" });
+  expect(engine.requests.filter(({ path }) => path === "/api/chat")).toHaveLength(3);
+  await worker.becomes("unserved", "failed");
+  expect(worker.model("unserved").error).toMatchObject({ code: "MODEL_NOT_READY" });
+  // Its files are looked at again: the answer is given anew.
+  worker.board.setModel("unserved", { state: "stored", error: null });
+  await worker.becomes("unserved", "failed");
+  other.models = ["org/a", "unserved"];
+  await worker.becomes("unserved", "ready");
+  engine.script.refuse = null;
+  worker.board.setModel("large", { state: "stored", error: null });
+  await worker.becomes("large", "ready");
+});
+
+test("an engine that goes while it loads is no failure of what was asked for at run time", async ({ expect }) => {
+  await using engine = await startOllamaEngine();
+  engine.script.refuse = { status: 503, message: "the runner has crashed" };
+  const worker = keep({ ollama: engine.url }, [spec("model", { engine: "ollama" }, { runTime: true })]);
+  await engine.asked("/api/chat", 1);
+  expect(worker.states).not.toContain("model failed");
+});
+
+test("a load that nobody wants any more is broken off", async ({ expect }) => {
+  await using engine = await startOllamaEngine();
+  engine.script.headers = new Promise(() => undefined);
+  const specs = [spec("unwanted", { engine: "ollama" }), spec("next", { engine: "ollama" })];
+  const worker = keep({ ollama: engine.url }, specs);
+  const { gone } = await engine.asked("/api/chat");
+  engine.script.headers = Promise.resolve();
+  worker.engines.serve(specs.slice(1));
+  worker.board.removeModel("unwanted");
+  await gone;
+  await worker.becomes("next", "ready");
+  expect(worker.board.current.models.map(({ id }) => id)).toEqual(["next"]);
+});
+
+test("what comes later is asked about at once of an engine that lists what it serves", async ({ expect }) => {
+  await using engine = await startOpenAiEngine();
+  engine.models = ["org/first", "org/late"];
+  const first = spec("first");
+  const worker = keep({ vllm: engine.url }, [first], { minMs: 1, maxMs: 10 }, 600_000);
+  await worker.becomes("first", "ready");
+  worker.engines.serve([first, spec("late")]);
+  worker.board.setModel("late", { engine: "vllm", state: "stored" });
+  await worker.becomes("late", "ready");
+  expect(worker.engines.find("late")?.model.name).toBe("org/late");
 });

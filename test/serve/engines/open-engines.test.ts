@@ -10,18 +10,15 @@ describe("what an engine calls a model", () => {
   const chat = spec("chat", { location: "org/chat" });
   const embed = spec("embed", { location: "org/embed" });
 
+  const asked = spec("asked", { location: "org/asked" }, { runTime: true });
+
   test.each<[string, ModelSpec[], string | null, string[] | null, Record<string, string>]>([
-    [
-      "one that does not say is asked for the name at the source",
-      [chat, embed],
-      null,
-      null,
-      { chat: "org/chat", embed: "org/embed" },
-    ],
     ["the repository", [chat], null, ["other", "org/chat"], { chat: "org/chat" }],
     ["the id in the catalog", [chat], null, ["other", "chat"], { chat: "chat" }],
     ["the folder on the volume", [chat], "/models/chat", ["other", "/models/chat/"], { chat: "/models/chat/" }],
     ["an alias, where there is one model and one name", [chat], null, ["default"], { chat: "default" }],
+    ["not an alias of what was asked for at run time", [asked], null, ["default"], {}],
+    ["an alias of the one beside that", [chat, asked], null, ["default"], { chat: "default" }],
     ["not an alias of two", [chat, embed], null, ["default"], {}],
     ["not another's name", [chat, embed], null, ["org/chat"], { chat: "org/chat" }],
     ["none of several", [chat], null, ["a", "b"], {}],
@@ -36,7 +33,7 @@ test("a model is found by its id or its name at its source, on the engine of its
       engineUrls: { ollama: "http://127.0.0.1:1", vllm: "http://user:secret@127.0.0.1:2/v1/", openai: null },
       engineKeys: { vllm: null, openai: null },
     },
-    pathOf: () => Promise.reject(new Error("the volume is gone")),
+    storedOf: () => Promise.reject(new Error("the volume is gone")),
   });
   expect(engines.all.map(({ kind, url }) => [kind, url])).toEqual([
     ["ollama", "http://127.0.0.1:1"],

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MusterError } from "../../../errors.ts";
 import { digestOf } from "./secret.ts";
 
@@ -85,8 +85,8 @@ function jsonOf(text: string): unknown {
 
 function problemOf({ issues: [issue] }: z.ZodError): string {
   const [index, ...rest] = issue?.path ?? [];
-  const where =
-    index === undefined ? "the file" : `entry ${Number(index) + 1}${rest.length ? `, ${rest.join(".")}` : ""}`;
+  if (index === undefined) return "the file is not JSON";
+  const where = `entry ${Number(index) + 1}${rest.length > 0 ? `, ${rest.join(".")}` : ""}`;
   return `${where}: ${issue?.message ?? "not valid"}`;
 }
 

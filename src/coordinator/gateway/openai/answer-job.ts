@@ -16,8 +16,8 @@ export function answerJob(kind: JobKind): Handle {
   return async (call) => {
     const body = await readJson(call, REQUESTS[kind]);
     await call.gateway.limits.admit(call.caller);
-    checkModel(call, { kind, model: body.model });
-    const { model, stream, stream_options, ...input } = body;
+    const { model: asked, stream, stream_options: _options, ...input } = body;
+    const model = checkModel(call, { kind, model: asked });
     const isStreamed = stream === true && kind !== "embedding";
     const request = { kind, model, input, stream: isStreamed, client: call.caller.name, ...orderOf(call) };
     const { job, events } = await call.gateway.jobs.attend(request);

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { JobKind } from "../../../model.ts";
 
 /** The bodies of OpenAI's API as far as the gateway looks at them; workers look at the rest, engines take what they know. */
@@ -20,11 +20,11 @@ export const chatRequest = z
     max_tokens: z.int().nullish(),
     temperature: z.number().nullish(),
   })
-  .meta({ id: "ChatRequest", description: "As POST /v1/chat/completions of OpenAI's API. Images as data: URIs." });
+  .meta({ title: "ChatRequest", description: "As POST /v1/chat/completions of OpenAI's API. Images as data: URIs." });
 
 export const completionRequest = z
   .looseObject({ ...common, prompt: text, max_tokens: z.int().nullish(), temperature: z.number().nullish() })
-  .meta({ id: "CompletionRequest", description: "As POST /v1/completions of OpenAI's API." });
+  .meta({ title: "CompletionRequest", description: "As POST /v1/completions of OpenAI's API." });
 
 export const embeddingRequest = z
   .looseObject({
@@ -33,7 +33,7 @@ export const embeddingRequest = z
     encoding_format: z.enum(["float", "base64"]).nullish(),
     dimensions: z.int().nullish(),
   })
-  .meta({ id: "EmbeddingRequest", description: "As POST /v1/embeddings of OpenAI's API." });
+  .meta({ title: "EmbeddingRequest", description: "As POST /v1/embeddings of OpenAI's API." });
 
 export const ocrRequest = z
   .object({
@@ -44,7 +44,7 @@ export const ocrRequest = z
     format: z.enum(["text", "markdown", "json"]).nullish(),
     schema: z.looseObject({}).nullish().meta({ description: "JSON Schema of a page's answer; with format json" }),
   })
-  .meta({ id: "OcrRequest", description: "Reads the text of images." });
+  .meta({ title: "OcrRequest", description: "Reads the text of images." });
 
 export interface OpenAiRequest {
   model: string;

@@ -1,0 +1,59 @@
+import type { AgentView } from "./agent-view.ts";
+import { allowedModel } from "./allowed-model.ts";
+import type { Config } from "./config.ts";
+import type { EngineUrls } from "./engine-settings.ts";
+import { keepModels } from "./fetch/keep-models.ts";
+import type { SyncContext } from "./fetch/sync-context.ts";
+import type { Hardware } from "./hardware.ts";
+import type { Logger } from "./log.ts";
+import type { Variant, VariantFacts } from "./model.ts";
+import { select, selectMore } from "./plan.ts";
+import { openRememberedModels } from "./remembered-models.ts";
+import { RunTimeModels, type RunTimeModelsOptions } from "./run-time-models.ts";
+import type { Selection } from "./select/select-models.ts";
+import type { Catalog } from "./select/worker-types.ts";
+import type { State } from "./state.ts";
+
+export interface OpenModelsOptions
+  extends Pick<RunTimeModelsOptions, "catalog" | "engines" | "jobs" | "board" | "log" | "signal" | "over"> {
+  config: Config;
+  hardware: Hardware;
+  fetching: SyncContext;
+  state: Pick<State, "folder" | "temporaryIdentity">;
+  view: AgentView;
+  log: Logger;
+  catalog: Catalog;
+  /** With that of the engine that muster starts. */
+  engineUrls: EngineUrls;
+}
+
+/** The models of the worker type as they were chosen, and what becomes of them and others. */
+export interface OpenedModels {
+  selection: Selection;
+  models: RunTimeModels;
+}
+
+/** Chooses the models of the worker type, keeps them on the volume, and takes orders about others from then on. */
+export async function openModels(options: OpenModelsOptions): Promise<OpenedModels> {
+  const { config, hardware, fetching, state, view, log, catalog, engineUrls, signal } = options;
+  const chosen = await select({ config, hardware, sources: fetching, log }, catalog);
+  // A second agent on the same folder is another worker, and its models are its own.
+  const remembered = await openRememberedModels(state.temporaryIdentity ? null : state.folder, log);
+  const isRemoved = (id: string | null) => id !== null && remembered.removed.includes(id);
+  const models = chosen.models.filter(
+    ({ id, required, adapterOf }) => required || !(isRemoved(id) || isRemoved(adapterOf)),
+  );
+  const selection = { ...chosen, models };
+  const { workerType } = selection;
+  view.selected(selection);
+  const facts = new Map<Variant, VariantFacts>();
+  const runTime = new RunTimeModels({
+    ...options,
+    ...{ workerType, models, remembered },
+    keeper: keepModels(models, { ...fetching, signal }, view.observer),
+    modelOf: (asked) => allowedModel(asked, { modelPolicy: config.modelPolicy, engineUrls, catalog, workerType }),
+    select: (reference, placed, until) =>
+      selectMore(reference, { config, hardware, sources: { ...fetching, signal: until }, log, catalog, facts }, placed),
+  });
+  return { selection, models: runTime };
+}
