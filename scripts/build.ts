@@ -1,15 +1,19 @@
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { cp, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { build } from "esbuild";
 
-/** Bundles the agent into dist/: one entry for the command, one for the transfer thread, chunks that load when needed. */
+/**
+ * Bundles the agent into dist/, or the folder that is named: one entry for the command, one for the transfer thread, chunks that
+ * load when needed.
+ */
 
 const root = join(import.meta.dirname, "..");
-await rm(join(root, "dist"), { recursive: true, force: true });
+const folder = resolve(process.argv[2] ?? join(root, "dist"));
+await rm(folder, { recursive: true, force: true });
 const result = await build({
   absWorkingDir: root,
   entryPoints: { muster: "src/main.ts", lane: "src/fetch/transfer/lane.ts" },
-  outdir: "dist",
+  outdir: folder,
   bundle: true,
   splitting: true,
   format: "esm",
@@ -21,5 +25,12 @@ const result = await build({
   banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
   logLevel: "warning",
 });
+// The dashboard's page is served as it stands, from beside the bundle.
+await cp(join(root, "src/coordinator/dashboard/page"), join(folder, "page"), {
+  recursive: true,
+  filter: (path) => !path.endsWith("tsconfig.json"),
+});
 const bytes = Object.values(result.metafile.outputs).reduce((sum, output) => sum + output.bytes, 0);
-process.stdout.write(`dist: ${Object.keys(result.metafile.outputs).length} files, ${(bytes / 1e6).toFixed(1)} MB\n`);
+process.stdout.write(
+  `${folder}: ${Object.keys(result.metafile.outputs).length} files, ${(bytes / 1e6).toFixed(1)} MB\n`,
+);

@@ -2,6 +2,7 @@ import type { Logger } from "../log.ts";
 import type { CoordinatorPayload } from "../protocol.ts";
 import type { ClientBounds } from "./jobs/admission.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
+import type { JobRecord } from "./jobs/job-record.ts";
 import type { Jobs, WorkerJobs } from "./jobs/jobs.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import type { WorkerRegistry } from "./workers/worker-registry.ts";
@@ -25,6 +26,9 @@ export interface BackendParts extends Terms {
   jobRetentionMs: number;
   boundsOf: (client: string | null) => ClientBounds;
   log: Logger;
+  /** A job is new, or has another state; something of a worker elsewhere is new. Called often; to be cheap. */
+  jobChanged: (job: JobRecord) => void;
+  workerChanged: (workerId: string) => void;
 }
 
 /** What is behind the sockets: jobs, and whom they are for. */
@@ -44,8 +48,8 @@ export type OpenBackend = (parts: BackendParts) => Promise<Backend>;
 
 /** All in this process, with a store that is closed with it. */
 export function inProcess(store: JobStore): OpenBackend {
-  return async ({ registry, ...parts }) => {
-    const dispatcher = await Dispatcher.open({ ...parts, store, workers: registry });
+  return async ({ registry, jobChanged: onChange, ...parts }) => {
+    const dispatcher = await Dispatcher.open({ ...parts, store, workers: registry, onChange });
     return {
       ...{ jobs: dispatcher, desk: dispatcher.desk, workers: registry, store },
       trouble: () => null,

@@ -5,7 +5,10 @@ import { type ServerOptions, WebSocketServer } from "ws";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
+import { VERSION } from "../system.ts";
 import { inProcess, type OpenBackend, type WorkerDirectory } from "./backend.ts";
+import { FleetFeed } from "./dashboard/fleet-feed.ts";
+import { FleetHistory } from "./dashboard/fleet-history.ts";
 import { Access, type Secret } from "./gateway/access/access.ts";
 import type { ClientKey } from "./gateway/access/client-keys.ts";
 import { Limits } from "./gateway/access/limits.ts";
@@ -88,12 +91,17 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
   requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
-  const registry = createWorkerRegistry({ ...terms, log, firstEpoch: options.backend ? Date.now() : 1 });
+  const history = new FleetHistory();
+  const { workerChanged, workerLost, jobChanged } = history;
+  const firstEpoch = options.backend ? Date.now() : 1;
+  const registry = createWorkerRegistry({ ...terms, log, firstEpoch, onChange: workerChanged, onLost: workerLost });
   const boundsOf = (client: string | null) => access.boundsOf(client);
   const jobRetentionMs = options.jobRetentionMs ?? JOB_RETENTION_MS;
   const open = options.backend ?? inProcess(options.store ?? openMemoryStore());
-  const backend = await open({ ...terms, registry, maxQueue, jobRetentionMs, boundsOf, log });
+  const parts = { ...terms, registry, maxQueue, jobRetentionMs, boundsOf, log, jobChanged, workerChanged };
+  const backend = await open(parts);
   const { jobs, store, workers } = backend;
+  const feed = new FleetFeed({ version: VERSION, history, registry: workers, jobs });
   const models = new ModelRequests({ workers: { list: () => workers.list(), send: teller(workers) }, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
@@ -107,7 +115,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
   const gateway = {
-    ...{ jobs, registry: workers, models, limits, maxBody, keepAliveMs, log },
+    ...{ jobs, registry: workers, models, limits, feed, maxBody, keepAliveMs, log },
+    isOpen: () => access.isOpen,
     trouble: () => backend.trouble(),
   };
   const { server, renew, needsCertificate } = openServer(options.tls);

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "../../log.ts";
 import type { WorkerDirectory } from "../backend.ts";
+import type { FleetFeed } from "../dashboard/fleet-feed.ts";
 import type { Jobs } from "../jobs/jobs.ts";
 import type { ModelRequests } from "../models/model-requests.ts";
 import type { Caller } from "./access/access.ts";
@@ -19,6 +20,9 @@ export interface Gateway {
   registry: WorkerDirectory;
   models: ModelRequests;
   limits: Limits;
+  feed: FleetFeed;
+  /** Nobody has to show anything. */
+  isOpen: () => boolean;
   /** Bytes that a request may have: what fits into a message to a worker. */
   maxBody: number;
   /** Between signs of life on a stream that has nothing to say. */

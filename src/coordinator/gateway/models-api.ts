@@ -49,10 +49,13 @@ export async function askForModel(call: Call): Promise<Answer> {
 
 /** `GET /v1/models/{model}`: in OpenAI's form, with how far the workers are with it. */
 export function showModel(call: Call): Answer {
-  const name = call.params.model ?? "";
-  const view = call.gateway.models.get(name);
-  if (!view || !call.caller.mayUse([view.id, name])) return noModel(name);
-  return { status: 200, body: { ...servedModel(call, view), ...view } };
+  const { caller, gateway, params } = call;
+  const name = params.model ?? "";
+  const view = gateway.models.get(name);
+  if (!view || !caller.mayUse([view.id, name])) return noModel(name);
+  const { workers, ...shown } = view;
+  // Who the workers are is for administrators.
+  return { status: 200, body: { ...servedModel(call, view), ...shown, ...(caller.isAdmin && { workers }) } };
 }
 
 /** `DELETE /v1/models/{model}` */

@@ -1,4 +1,6 @@
 import type * as z from "zod";
+import { fleetJobsQuery, listFleetJobs, watchFleet } from "../dashboard/fleet-api.ts";
+import { servePage } from "../dashboard/page-files.ts";
 import type { Handle } from "./answer.ts";
 import { jobSchema } from "./job-view.ts";
 import { cancelJob, followJob, jobQuery, jobRequest, listJobs, showJob, submitJob } from "./jobs-api.ts";
@@ -16,6 +18,8 @@ export interface Route {
   /** Who may: anyone, whoever shows a key, or an administrator. */
   access: "anyone" | "client" | "admin";
   summary: string;
+  /** For people: no part of the OpenAPI document. */
+  isPage?: true;
   body?: z.ZodType;
   query?: z.ZodObject;
   /** Values that a parameter of the path may have. */
@@ -54,6 +58,22 @@ export const ROUTES: readonly Route[] = [
         ? { status: 200, body: { status: "ok" } }
         : { status: 503, body: { status: "unavailable", reason } };
     },
+  },
+  {
+    ...{ method: "GET", path: "/", access: "anyone", summary: "The dashboard", isPage: true },
+    answers: { 200: { description: "A page; it asks for the token" } },
+    handle: servePage,
+  },
+  {
+    ...{
+      method: "GET",
+      path: "/assets/{name}",
+      access: "anyone",
+      summary: "What the dashboard is made of",
+      isPage: true,
+    },
+    answers: { 200: { description: "The file" }, 404: { description: "There is no such file" } },
+    handle: servePage,
   },
   {
     ...{ method: "POST", path: "/v1/chat/completions", access: "client", summary: "A chat, whole or in pieces" },
@@ -152,5 +172,16 @@ export const ROUTES: readonly Route[] = [
       409: { description: "It is not connected" },
     },
     handle: commandWorker,
+  },
+  {
+    ...{ method: "GET", path: "/v1/fleet/events", access: "admin", summary: "The fleet, and what changes of it" },
+    answers: { 200: { description: "Events hello, change and complete; at most one change a second", events: true } },
+    handle: watchFleet,
+  },
+  {
+    ...{ method: "GET", path: "/v1/fleet/jobs", access: "admin", summary: "Jobs of all keys, without their contents" },
+    query: fleetJobsQuery,
+    answers: { 200: { description: "{ object: list, data: jobs }, newest first" } },
+    handle: listFleetJobs,
   },
 ];

@@ -32,6 +32,10 @@ export class Assignments {
     this.#leaseMs = leaseMs;
   }
 
+  get size(): number {
+    return this.#byJob.size;
+  }
+
   /** As the attempt after the one that it has in the queue. */
   add(job: QueuedJob, workerId: string): Assignment {
     const assignment: Assignment = {

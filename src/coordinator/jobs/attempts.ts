@@ -27,6 +27,8 @@ export interface AttemptsOptions {
   matcher: Pick<Matcher, "look">;
   /** The job is still this process's affair; always, where there is but one. */
   isOurs?: (jobId: string) => Promise<boolean>;
+  /** A job has another state. Called often; to be cheap. */
+  onChange?: (job: JobRecord) => void;
 }
 
 /**
@@ -57,6 +59,7 @@ export class Attempts {
       if (!job) return this.#drop(assignment);
       assignment.sent = true;
       admission.departed();
+      this.#options.onChange?.(job);
       const { id, attempt, kind, model, input, stream, retrySafe } = job;
       const { lease } = assignment;
       const remainingMs = Math.max(1, job.deadlineAt - Date.now());
@@ -105,6 +108,7 @@ export class Attempts {
     const assignment = assignments.get(jobId);
     if (assignment) this.#drop(assignment);
     followers.end(job);
+    this.#options.onChange?.(job);
     return job;
   }
 
@@ -141,6 +145,7 @@ export class Attempts {
     const { id, attempt } = job;
     queue.add({ ...assignment.job, attempt });
     followers.state(id, { type: "state", state: "queued", attempt, workerId: null });
+    this.#options.onChange?.(job);
     matcher.look([assignment.job.lane]);
   }
 

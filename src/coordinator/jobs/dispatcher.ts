@@ -1,3 +1,4 @@
+import type { JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { JobStore } from "../stores/job-store.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
@@ -8,7 +9,7 @@ import { Fleet } from "./fleet.ts";
 import { Followers } from "./followers.ts";
 import { JobQueue } from "./job-queue.ts";
 import type { JobRecord } from "./job-record.ts";
-import type { JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "./jobs.ts";
+import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "./jobs.ts";
 import { Matcher } from "./matcher.ts";
 import { failed, newJob, queuedJob, sameJob } from "./new-job.ts";
 import { Turns } from "./turns.ts";
@@ -23,6 +24,8 @@ export interface DispatcherOptions {
   maxQueue: number;
   boundsOf: (client: string | null) => ClientBounds;
   log: Logger;
+  /** A job is new, or has another state. Called often; to be cheap. */
+  onChange?: (job: JobRecord) => void;
 }
 
 /** Brings jobs to workers that have a slot and the model ready, and sees to it that each ends once: all in one process. */
@@ -99,6 +102,14 @@ export class Dispatcher implements Jobs {
     return this.#options.store.list(filter);
   }
 
+  counts(): JobCounts {
+    return { queued: this.#queue.size, assigned: this.#assignments.size };
+  }
+
+  atWorker(workerId: string): JobRef[] {
+    return this.#assignments.of(workerId).map(({ jobId, attempt }) => ({ jobId, attempt }));
+  }
+
   cancel(id: string): Promise<JobRecord | null> {
     return this.#turns.take(id, () => this.#attempts.cancel(id));
   }
@@ -158,6 +169,7 @@ export class Dispatcher implements Jobs {
         begun();
         const queued = queuedJob(job, order);
         this.#queue.add(queued);
+        this.#options.onChange?.(job);
         this.#matcher.look([queued.lane]);
         return job;
       } finally {

@@ -39,6 +39,12 @@ export interface JobFilter {
   limit: number;
 }
 
+/** Jobs that have not ended. */
+export interface JobCounts {
+  queued: number;
+  assigned: number;
+}
+
 /** For HTTP handlers. */
 export interface Jobs {
   /** Holds the job from now on, whatever becomes of this process. Throws QUEUE_FULL, and JOB_EXISTS for an id that another job has. */
@@ -48,6 +54,9 @@ export interface Jobs {
   get(id: string): Promise<JobRecord | null>;
   /** Newest first. */
   list(filter: JobFilter): Promise<JobRecord[]>;
+  counts(): JobCounts;
+  /** What this worker has now. */
+  atWorker(workerId: string): JobRef[];
   /** Null where there is no such job. One that runs ends once its worker has heard of it. */
   cancel(id: string): Promise<JobRecord | null>;
   /** From how it stands now; of chunks, those after `after` that are still kept. Null where there is no such job. */

@@ -1,11 +1,11 @@
-import type { JobOutcome } from "../../job.ts";
+import type { JobOutcome, JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { Admission } from "../jobs/admission.ts";
 import type { Assignments } from "../jobs/assignments.ts";
 import type { Attempts } from "../jobs/attempts.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import { isFinal } from "../jobs/job-record.ts";
-import type { JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "../jobs/jobs.ts";
+import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "../jobs/jobs.ts";
 import { failed, newJob, sameJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
 import type { Backlog } from "./backlog.ts";
@@ -14,6 +14,7 @@ import { isUnavailable, type NatsLink } from "./link.ts";
 import type { NatsStore } from "./nats-store.ts";
 import type { Presence } from "./presence.ts";
 import type { SharedFollowers } from "./shared-followers.ts";
+import type { Waiting } from "./waiting.ts";
 
 export interface NatsJobsOptions {
   link: NatsLink;
@@ -26,6 +27,8 @@ export interface NatsJobsOptions {
   attempts: Attempts;
   assignments: Assignments;
   presence: Presence;
+  waiting: Waiting;
+  jobChanged: (job: JobRecord) => void;
   log: Logger;
 }
 
@@ -80,6 +83,18 @@ export class NatsJobs implements Jobs {
 
   list(filter: JobFilter): Promise<JobRecord[]> {
     return this.#options.store.list(filter);
+  }
+
+  /** Of all gateways, as of a moment ago. */
+  counts(): JobCounts {
+    const { presence, waiting } = this.#options;
+    const assigned = presence.held();
+    return { queued: Math.max(0, waiting.size - assigned), assigned };
+  }
+
+  /** Of workers at this gateway. */
+  atWorker(workerId: string): JobRef[] {
+    return this.#options.assignments.of(workerId).map(({ jobId, attempt }) => ({ jobId, attempt }));
   }
 
   cancel(id: string): Promise<JobRecord | null> {
@@ -171,6 +186,7 @@ export class NatsJobs implements Jobs {
       if (sequence === null && !(await backlog.has(job))) await backlog.publish(job);
       this.#deadlines.set(job.id, job.deadlineAt);
       backlog.announce(job);
+      this.#options.jobChanged(job);
       return job;
     } finally {
       admission.left(job.client);

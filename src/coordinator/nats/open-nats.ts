@@ -55,14 +55,18 @@ async function begin(options: NatsOptions, parts: BackendParts): Promise<Backend
 }
 
 async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend> {
-  const { registry, boundsOf, maxQueue, leaseMs, graceMs, log } = parts;
+  const { registry, boundsOf, maxQueue, leaseMs, graceMs, log, jobChanged, workerChanged } = parts;
   const gateway = crypto.randomUUID();
   const layout = await openLayout(link, parts);
   const [turns, queue, fleet] = [new Turns(), new JobQueue(), new Fleet()];
   const assignments = new Assignments(leaseMs + graceMs);
   const about = { link, layout, gateway, log };
-  const presence: Presence = await Presence.open({ ...about, ...parts, onGone: () => void jobs.recover() });
-  const workers = new SharedWorkers({ ...about, registry, presence, leaseMs, graceMs });
+  const presence: Presence = await Presence.open({
+    ...{ ...about, ...parts },
+    held: () => assignments.size,
+    onGone: () => void jobs.recover(),
+  });
+  const workers = new SharedWorkers({ ...about, registry, presence, leaseMs, graceMs, workerChanged });
   const evictions = new Evictions({ count: () => workers.silent(), longestMs: 10 * (leaseMs + graceMs), log });
   const backlog: Backlog = new Backlog({
     ...about,
@@ -111,11 +115,12 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
   const shared = { link, log, store, turns, assignments, followers, matcher, presence, backlog, gateway };
   const attempts = new Attempts({
     ...{ ...shared, workers: registry, boundsOf, fleet, admission, queue: allQueues },
+    onChange: jobChanged,
     isOurs: async (jobId) => (await store.entry(jobId))?.holder === gateway,
   });
   const desk = new WorkerDesk({ ...shared, workers: registry, fleet, attempts });
   const pulled: PulledJobs = new PulledJobs({ ...shared, queue, attempts, evictions });
-  const jobs: NatsJobs = new NatsJobs({ ...shared, admission, attempts });
+  const jobs: NatsJobs = new NatsJobs({ ...shared, admission, attempts, waiting, jobChanged });
   const natsDesk = new NatsDesk({ ...shared, desk, attempts, workers });
   listen<string>(link, link.names.everyone("work"), (hint) => backlog.hear(hint));
   // Whoever has not been heard of by then is gone.

@@ -12,6 +12,8 @@ export interface PresenceOptions {
   leaseMs: number;
   graceMs: number;
   log: Logger;
+  /** How many jobs are at workers of this gateway. */
+  held: () => number;
   /** A gateway has ended, or has not been heard of for lease and grace. */
   onGone: (gateway: string) => void;
 }
@@ -26,6 +28,8 @@ export class Presence {
   readonly #options: PresenceOptions;
   readonly #heard = new Map<string, number>();
   readonly #gone = new Set<string>();
+  /** Jobs at workers of other gateways. */
+  readonly #held = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   readonly #endWatch: () => void;
   /** When what NATS has confirmed last was sent. */
@@ -46,8 +50,8 @@ export class Presence {
     this.#timer = setInterval(() => this.#beat(), Math.max(50, Math.min(beatMs, graceMs / 4)));
     this.#endWatch = watchBucket(link, layout.gateways, {
       log,
-      entry: ({ key, operation }) => {
-        if (operation === "PUT") this.#hear(key);
+      entry: ({ key, operation, value }) => {
+        if (operation === "PUT") this.#hear(key, Number(Buffer.from(value).toString()) || 0);
         else this.#lose(key);
       },
     });
@@ -75,6 +79,12 @@ export class Presence {
     return this.#gone.has(gateway) || this.isLost(gateway);
   }
 
+  /** How many jobs are at workers, at all gateways, as of their last words. */
+  held(): number {
+    const { gateway, held } = this.#options;
+    return [...this.#held].reduce((sum, [id, count]) => sum + (id === gateway ? 0 : count), held());
+  }
+
   /** To be called often. */
   sweep(): void {
     for (const gateway of this.#heard.keys()) if (this.isLost(gateway)) this.#lose(gateway);
@@ -92,7 +102,8 @@ export class Presence {
     return Math.max(this.#upSince, this.#heard.get(gateway) ?? Number.NEGATIVE_INFINITY);
   }
 
-  #hear(gateway: string): void {
+  #hear(gateway: string, held: number): void {
+    this.#held.set(gateway, held);
     this.#heard.set(gateway, performance.now());
     this.#gone.delete(gateway);
   }
@@ -100,6 +111,7 @@ export class Presence {
   #lose(gateway: string): void {
     if (gateway === this.#options.gateway || this.#gone.has(gateway)) return;
     this.#gone.add(gateway);
+    this.#held.delete(gateway);
     this.#options.onGone(gateway);
   }
 
@@ -114,7 +126,7 @@ export class Presence {
     const sentAt = performance.now();
     this.#writing = true;
     try {
-      await this.#options.layout.gateways.put(this.#options.gateway, new Date().toISOString());
+      await this.#options.layout.gateways.put(this.#options.gateway, String(this.#options.held()));
       this.#confirmed = sentAt;
     } finally {
       this.#writing = false;

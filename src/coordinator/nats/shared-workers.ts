@@ -36,6 +36,7 @@ export interface SharedWorkersOptions {
   leaseMs: number;
   graceMs: number;
   log: Logger;
+  workerChanged: (workerId: string) => void;
 }
 
 const SUPERSEDED_KEPT = 16;
@@ -62,7 +63,7 @@ export class SharedWorkers implements WorkerDirectory {
       entry: ({ key, operation, value, revision }) => {
         if (operation === "PUT")
           this.#hear(key, { ...(JSON.parse(Buffer.from(value).toString()) as Shared), revision });
-        else this.#known.delete(key);
+        else if (this.#known.delete(key)) options.workerChanged(fromToken(key) ?? key);
       },
     });
     listen<{ workerId: string; payload: CoordinatorPayload }>(
@@ -157,6 +158,7 @@ export class SharedWorkers implements WorkerDirectory {
     const { gateway, registry } = this.#options;
     const id = fromToken(key) ?? shared.view?.id ?? key;
     this.#known.set(key, { ...shared, id, heardAt: performance.now() });
+    if (shared.gateway !== gateway) this.#options.workerChanged(id);
     const own = this.#own.get(id);
     if (!own || shared.gateway === gateway || shared.revision < own.revision) return;
     this.#own.delete(id);

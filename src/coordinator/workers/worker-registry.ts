@@ -51,19 +51,23 @@ interface WorkerRecord {
   superseded: string[];
 }
 
-export interface WorkerRegistryOptions {
+const SUPERSEDED_KEPT = 16;
+
+export interface RegistryOptions {
   leaseMs: number;
   graceMs: number;
   log: Logger;
   /** Gateways that share workers begin at different ones. */
   firstEpoch?: number;
+  /** Something of this worker is new, or it is gone. Called often; to be cheap. */
+  onChange?: (id: string) => void;
+  /** It was silent for so long that it is forgotten. */
+  onLost?: (view: WorkerView) => void;
 }
 
-const SUPERSEDED_KEPT = 16;
-
 /** The workers by id, in memory. */
-export function createWorkerRegistry(options: WorkerRegistryOptions): WorkerRegistry {
-  const { leaseMs, graceMs, log, firstEpoch = 1 } = options;
+export function createWorkerRegistry(options: RegistryOptions): WorkerRegistry {
+  const { leaseMs, graceMs, log, firstEpoch = 1, onChange, onLost } = options;
   const workers = new Map<string, WorkerRecord>();
   // One count for all workers, so that it rises even for a worker that was forgotten in between.
   let epochs = firstEpoch - 1;
@@ -87,19 +91,23 @@ export function createWorkerRegistry(options: WorkerRegistryOptions): WorkerRegi
         superseded: known?.superseded.slice(-SUPERSEDED_KEPT) ?? [],
       };
       workers.set(id, record);
+      onChange?.(id);
       log.info({ workerId: id, bootId: hello.bootId, epoch: epochs }, "A worker has joined");
       const current = () => workers.get(id) === record;
       return membership(record, {
         current,
         heard() {
           record.heardAt = performance.now();
-          return current();
+          if (!current()) return false;
+          onChange?.(id);
+          return true;
         },
         left() {
           if (!current()) return;
           record.peer = null;
           Object.assign(record.view, { connected: false, ready: false });
           if (record.saidBye) workers.delete(id);
+          onChange?.(id);
           log.info({ workerId: id, bye: record.saidBye }, "A worker has left");
         },
       });
@@ -115,14 +123,17 @@ export function createWorkerRegistry(options: WorkerRegistryOptions): WorkerRegi
       if (sameProcess) known?.peer?.drop("connected to another gateway");
       else known?.peer?.supersede();
       workers.delete(id);
+      onChange?.(id);
     },
     sweep() {
       const now = performance.now();
-      for (const [id, { peer, heardAt }] of workers) {
+      for (const [id, { view, peer, heardAt }] of workers) {
         const silentMs = now - heardAt;
         if (peer && silentMs > leaseMs) peer.drop(`silent for ${Math.round(silentMs)} ms`);
         else if (!peer && silentMs > leaseMs + graceMs) {
           workers.delete(id);
+          onChange?.(id);
+          onLost?.(view);
           log.warn({ workerId: id }, "A worker did not come back in time and is forgotten");
         }
       }

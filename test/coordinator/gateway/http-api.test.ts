@@ -72,7 +72,7 @@ test("all but /livez asks for the client token", async () => {
 });
 
 test.each([
-  ["GET", "/", 404, "not_found"],
+  ["GET", "/nowhere", 404, "not_found"],
   ["GET", "/v1/workers/nobody", 404, "not_found"],
   ["GET", "/v1/workers/%E0%A4%A", 404, "not_found"],
   ["POST", "/v1/workers/nobody/drain", 404, "not_found"],
