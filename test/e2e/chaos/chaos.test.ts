@@ -13,7 +13,7 @@ test("every job ends once, whoever is killed and whatever is cut", { timeout: 24
 
 test("nor when it is gateways and nats-server that are killed", { timeout: 240_000 }, async ({ skip }) => {
   skip(withoutNats, "nats-server is not installed");
-  const report = await runChaos({ jobs: 150, seed: 11, store: "nats" });
+  const report = await runChaos({ jobs: 150, seed: 11, store: "nats", troubleMs: 12_000 });
   expect(report).toMatchObject({ wrong: [], overlaps: [], failed: {}, done: 150 });
   expect(Object.keys(report.events).length).toBeGreaterThan(0);
 });

@@ -16,6 +16,8 @@ export interface ChaosOptions {
   jobs: number;
   seed: number;
   store?: ChaosStore;
+  /** Kills and cuts end after so long; else with the last job. */
+  troubleMs?: number;
   say?: (line: string) => void;
 }
 
@@ -52,6 +54,7 @@ export async function runChaos({
   jobs,
   seed,
   store = "sqlite",
+  troubleMs,
   say = () => undefined,
 }: ChaosOptions): Promise<ChaosReport> {
   const startedAt = performance.now();
@@ -66,7 +69,8 @@ export async function runChaos({
     );
 
   const stop = new AbortController();
-  const troubles = fleet.trouble(stop.signal, say);
+  const over = troubleMs === undefined ? stop.signal : AbortSignal.any([stop.signal, AbortSignal.timeout(troubleMs)]);
+  const troubles = fleet.trouble(over, say);
   const answers = new Map<string, JobAnswer>();
   try {
     for (let first = 0; first < jobs; first += SUBMITTED_AT_ONCE) {
