@@ -5,6 +5,7 @@ import { type Actions, createAgentView } from "./agent-view.ts";
 import { readClientCertificate } from "./client-certificate.ts";
 import { type Config, currentCoordinatorToken } from "./config.ts";
 import { EXIT } from "./errors.ts";
+import { keepVolume } from "./fetch/keep-volume.ts";
 import { openFetch } from "./fetch/open-fetch.ts";
 import { storedVariants } from "./fetch/stored-variants.ts";
 import { startHttp } from "./http/server.ts";
@@ -62,6 +63,11 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   );
   const fetching = leaving.use(await openFetch(config, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
+  const volume = keepVolume({ config, layout: fetching.layout, board, log, signal: running });
+  leaving.defer(() => {
+    stop.abort();
+    return volume.ended;
+  });
   const engineUrls = withSupervised(config.engineUrls, engine, process.env);
   const storedOf = async ({ variant }: ModelSpec) =>
     (await storedVariants([variant], fetching.layout)).get(variant) ?? null;
@@ -111,7 +117,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     // 2. Select, and 3. fetch: for as long as the worker lives, what is missing is fetched
     const opened = openModels({
       ...{ config, hardware, fetching, state, view, log, catalog, engines, engineUrls, jobs, board },
-      ...{ signal: running, over: drained.signal },
+      ...{ signal: running, over: drained.signal, volume },
     });
     opening = opened.then(({ models }) => models);
     opening.catch(() => undefined);
@@ -120,6 +126,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
       drained.abort();
       // Where it failed, that has been told already.
       await opened.then(({ models }) => models.ended()).catch(() => undefined);
+      await opened.then(({ hold }) => hold[Symbol.asyncDispose]()).catch(() => undefined);
     });
     await Promise.race([opened, sleep(PATIENCE_MS, undefined, { signal: running })]);
 

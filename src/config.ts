@@ -39,6 +39,10 @@ export interface Config {
   /** null: 1 GB, or 2 % of a smaller volume. */
   minFreeBytes: number | null;
   maxCacheBytes: number | null;
+  /** Bytes a second that checking may read; null: the usual. */
+  verifyRate: number | null;
+  /** Milliseconds from one check of everything to the next; 0 for never. */
+  scrubIntervalMs: number;
   hfToken: string | null;
   /** HF_ENDPOINT: where models of the hub are had, best first. */
   mirrors: Place[];
@@ -49,6 +53,8 @@ export interface Config {
   offline: boolean;
   enableGpu: "auto" | "true" | "false";
   minGpuMemoryGb: number | null;
+  /** Of each GPU of the machines that `sync --prefetch` is for; null: not said. */
+  planGpuMemoryGb: number[] | null;
   visibleDevices: { nvidia?: string; cuda?: string; rocr?: string; hip?: string };
   engineUrls: EngineUrls;
   engineKeys: EngineKeys;
@@ -147,6 +153,8 @@ function derive(given: Settings, problems: string[]): Config {
     vllmCache: given.VLLM_CACHE ?? join(modelCacheDir, "vllm"),
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
+    verifyRate: given.VERIFY_RATE ?? null,
+    scrubIntervalMs: given.SCRUB_INTERVAL ?? 0,
     hfToken,
     mirrors: readMirrors(given.HF_ENDPOINT, problems),
     s3: objectStore(given),
@@ -155,6 +163,7 @@ function derive(given: Settings, problems: string[]): Config {
     offline: given.HF_HUB_OFFLINE ?? false,
     enableGpu: gpuMode(given.ENABLE_GPU),
     minGpuMemoryGb: given.MIN_GPU_MEMORY_GB ?? null,
+    planGpuMemoryGb: given.PLAN_GPU_MEMORY_GB ?? null,
     visibleDevices: {
       nvidia: given.NVIDIA_VISIBLE_DEVICES,
       cuda: given.CUDA_VISIBLE_DEVICES,

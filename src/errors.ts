@@ -38,6 +38,8 @@ export const errorCodes = {
   SOURCE_UNSUPPORTED: fix,
   OFFLINE_MISSING: fix,
   MODEL_INCOMPLETE: { exit: EXIT.failed, retryable: false },
+  MODEL_IN_USE: again,
+  MODEL_DAMAGED: { exit: EXIT.failed, retryable: false },
   RATE_LIMITED: again,
   SERVER_ERROR: again,
   RESPONSE_INVALID: again,

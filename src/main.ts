@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { addVolumeCommands } from "./cli/volume-commands.ts";
 import { EXIT } from "./errors.ts";
 import { VERSION } from "./system.ts";
 
@@ -67,12 +68,17 @@ command(
     .command("sync")
     .description("fetch what is missing of a worker type's models (or of single models), and end")
     .argument("[names...]", "worker type or models of the catalog; WORKER_TYPE where none is given")
+    .option(
+      "--prefetch",
+      "for other machines (PLAN_GPU_MEMORY_GB), whatever this one could run; `all` is every worker type",
+    )
     .option(...json)
     .addHelpText(
       "after",
-      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding\n  muster sync all-minilm-l6-v2 --json",
+      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding\n  muster sync all-minilm-l6-v2 --json\n  PLAN_GPU_MEMORY_GB=24 muster sync --prefetch all",
     ),
-  async (names: string[], options) => (await import("./cli/sync.ts")).sync(names, options as { json?: boolean }),
+  async (names: string[], options) =>
+    (await import("./cli/sync.ts")).sync(names, options as { json?: boolean; prefetch?: boolean }),
 );
 
 command(
@@ -110,13 +116,7 @@ command(
   async (options) => (await import("./cli/status.ts")).status(options as { json?: boolean }),
 );
 
-command(
-  program
-    .command("list")
-    .description("list the models on the volume")
-    .option(...json),
-  async (options) => (await import("./cli/list.ts")).list(options as { json?: boolean }),
-);
+addVolumeCommands(program, command);
 
 command(
   program

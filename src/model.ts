@@ -164,6 +164,8 @@ export interface StoredModel {
   manifest: string | null;
   bytes: number;
   license: string | null;
+  /** As the catalog called it; records of older versions do not tell. */
+  quantization: string | null;
   /** RFC 3339. */
   storedAt: string;
 }

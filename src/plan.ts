@@ -132,8 +132,8 @@ export async function engineStarts(
   });
 }
 
-/** Those of the type and of the types it may fall back to. */
-function variantsOf(type: WorkerType, catalog: Catalog): Variant[] {
+/** All that a worker of the type could choose: its variants, and those of the types it may fall back to. */
+export function variantsOf(type: WorkerType, catalog: Catalog): Variant[] {
   const variants = new Set<Variant>();
   for (
     let next: WorkerType | undefined = type;

@@ -5,12 +5,17 @@ import * as z from "zod";
 /** The forms a setting may have as text, and what they become. */
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, "": 1000 };
+const LONG_UNITS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 export const text = z.string();
 export const path = z.string().transform((value) => resolve(value.replace(/^~(?=\/|$)/, homedir())));
 export const flag = z
   .stringFormat("flag", /^(1|0|true|false|yes|no|on|off)$/i)
   .transform((value) => /^(1|true|yes|on)$/i.test(value));
 export const number = z.stringFormat("number", /^\d+(\.\d+)?$/).transform(Number);
+/** Numbers with commas between them. */
+export const numbers = z
+  .stringFormat("numbers", /^\d+(\.\d+)?(\s*,\s*\d+(\.\d+)?)*$/)
+  .transform((value) => value.split(",").map(Number));
 export const port = z
   .stringFormat("port", /^\d{1,5}$/)
   .transform(Number)
@@ -23,6 +28,10 @@ export const duration = z
   })
   // A timer cannot be set for much longer: it would fire at once.
   .refine((value) => value <= 596 * 3_600_000);
+/** Milliseconds of what takes days; nothing sets a timer for it in one go. */
+export const longDuration = z
+  .stringFormat("duration", /^(0|\d+(\.\d+)?(s|m|h|d))$/)
+  .transform((value) => Math.round(Number.parseFloat(value) * (LONG_UNITS[value.at(-1) ?? ""] ?? 0)));
 /** Bytes a second, decimal units as links are sold by, or bits: 100MB/s, 1.5GB, 800Mbit/s. */
 export const bandwidth = z
   .stringFormat("bandwidth", /^\d+(\.\d+)?([kMG]?B|[kMG]bit)(\/s)?$/)

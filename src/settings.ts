@@ -1,10 +1,12 @@
 import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { gatewaySettings } from "./gateway-settings.ts";
+import { hardwareSettings } from "./hardware-settings.ts";
 import { natsSettings } from "./nats-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
+import { volumeSettings } from "./volume-settings.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];
@@ -43,53 +45,7 @@ export const settings = z.object({
     allowed: "globs, separated by commas",
     otherwise: "none; MODEL_POLICY=patterns needs them",
   }),
-  MODEL_CACHE_DIR: setting("Volume", path, {
-    description: "The shared volume of models.",
-    allowed: "a path",
-    otherwise: "MODELS_DIR, else `/models`",
-  }),
-  MODELS_DIR: setting("Volume", path, {
-    description: "Older name of MODEL_CACHE_DIR, used on hosts.",
-    allowed: "a path",
-    otherwise: "none",
-  }),
-  HF_HOME: setting("Volume", path, {
-    description: "Home of the Hugging Face cache.",
-    allowed: "a path",
-    otherwise: "`$MODEL_CACHE_DIR/huggingface`",
-  }),
-  HF_HUB_CACHE: setting("Volume", path, {
-    description: "The Hugging Face hub cache itself, which Python libraries and vLLM read.",
-    allowed: "a path",
-    otherwise: "`$HF_HOME/hub`",
-  }),
-  TRANSFORMERS_CACHE: setting("Volume", path, {
-    description:
-      "Older name of HF_HUB_CACHE. It is not followed (models are kept once, in HF_HUB_CACHE); a different value is warned of.",
-    allowed: "a path",
-    otherwise: "none",
-  }),
-  OLLAMA_MODELS: setting("Volume", path, {
-    description: "Ollama's model store.",
-    allowed: "a path",
-    otherwise: "`$MODEL_CACHE_DIR/ollama`",
-  }),
-  VLLM_CACHE: setting("Volume", path, {
-    description: "vLLM's compile cache (handed on as VLLM_CACHE_ROOT).",
-    allowed: "a path",
-    otherwise: "`$MODEL_CACHE_DIR/vllm`",
-  }),
-  MIN_FREE_GB: setting("Volume", number, {
-    description: "Gigabytes of the volume that fetching leaves free.",
-    allowed: "a number",
-    otherwise: "1 GB, or 2 % of a smaller volume",
-  }),
-  MAX_CACHE_GB: setting("Volume", number, {
-    description:
-      "Gigabytes that the models on the volume may take altogether; a fetch that would exceed them is refused.",
-    allowed: "a number",
-    otherwise: "as much as the volume has",
-  }),
+  ...volumeSettings,
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",
     allowed: "printable characters without spaces",
@@ -129,37 +85,7 @@ export const settings = z.object({
     otherwise: "`false`",
   }),
   ...objectStoreSettings,
-  ENABLE_GPU: setting("Hardware", z.stringFormat("mode", /^(auto|true|false|1|0)$/i), {
-    description:
-      "`true` refuses to start without a usable GPU, `false` ignores GPUs, `auto` falls back to the CPU worker type.",
-    allowed: "auto, true or false",
-    otherwise: "`auto`",
-  }),
-  MIN_GPU_MEMORY_GB: setting("Hardware", number, {
-    description: "GPUs with less memory (in gigabytes, 10⁹ bytes) are not used.",
-    allowed: "a number",
-    otherwise: "that of the worker type",
-  }),
-  NVIDIA_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "GPUs this worker may see: indices, UUIDs, MIG UUIDs, all, none or void.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  CUDA_VISIBLE_DEVICES: setting("Hardware", z.string(), {
-    description: "GPUs the engine may see, among those visible: indices, UUIDs or MIG UUIDs.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  ROCR_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "AMD GPUs this worker may see.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
-  HIP_VISIBLE_DEVICES: setting("Hardware", text, {
-    description: "AMD GPUs the engine may see, among those visible.",
-    allowed: "a list",
-    otherwise: "all",
-  }),
+  ...hardwareSettings,
   ...engineSettings,
   COORDINATOR_URL: setting(
     "Coordinator",

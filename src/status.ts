@@ -50,6 +50,36 @@ export interface CoordinatorStatus {
   error: string | null;
 }
 
+/** The check of everything on the volume, by whichever worker does it. */
+export interface ScrubStatus {
+  /** RFC 3339; `finishedAt` is null for a round that is not over. */
+  startedAt: string;
+  finishedAt: string | null;
+  checkedBytes: number;
+  /** Found in this round. */
+  wrongFiles: number;
+  /** In this process, now. */
+  isRunning: boolean;
+}
+
+export interface VolumeStatus {
+  sizeBytes: number;
+  freeBytes: number;
+  /** What models take, with what other tools have put beside them. */
+  modelBytes: number;
+  /** With a record. */
+  models: number;
+  scrub: ScrubStatus | null;
+}
+
+/** What happened on the volume, for who counts it. */
+export type VolumeEvent =
+  /** A record is gone. */
+  | { type: "eviction" }
+  | { type: "verified"; bytes: number }
+  | { type: "wrong-file"; source: Source }
+  | { type: "lease-wait"; seconds: number };
+
 /** A job that this worker runs. */
 export interface RunningJob extends JobRef {
   kind: JobKind;
@@ -82,6 +112,8 @@ export interface AgentStatus {
   /** In the order they began. */
   jobs: RunningJob[];
   coordinator: CoordinatorStatus | null;
+  /** Null until it was looked at. */
+  volume: VolumeStatus | null;
 }
 
 export type StatusEvent =
@@ -91,13 +123,14 @@ export type StatusEvent =
   | { kind: "removed"; model: ModelStatus }
   /** A job began, or ended so. */
   | { kind: "job"; job: RunningJob; end: JobEnd | null }
-  | { kind: "coordinator" };
+  | { kind: "coordinator" }
+  | { kind: "volume"; event: VolumeEvent };
 
 /** The one place where the agent's state stands; the steps write to it, the coordinator's session and HTTP read it. */
 export interface StatusBoard {
   /** A live view: read it, do not keep it. */
   readonly current: AgentStatus;
-  update(change: Partial<Omit<AgentStatus, "models" | "jobs" | "coordinator" | "ready">>): void;
+  update(change: Partial<Omit<AgentStatus, "models" | "jobs" | "coordinator" | "volume" | "ready">>): void;
   /** Adds the model or merges the change into it. */
   setModel(id: string, change: Partial<Omit<ModelStatus, "id">>): void;
   removeModel(id: string): void;
@@ -105,6 +138,8 @@ export interface StatusBoard {
   startJob(job: RunningJob): void;
   endJob(job: RunningJob, end: JobEnd): void;
   setCoordinator(change: Partial<CoordinatorStatus> & { url: string }): void;
+  setVolume(change: Partial<VolumeStatus>): void;
+  note(event: VolumeEvent): void;
   /** Returns the function that unsubscribes. */
   onChange(listener: (event: StatusEvent) => void): () => void;
 }
@@ -141,6 +176,7 @@ export function createStatusBoard(
     supervised: null,
     jobs: [],
     coordinator: null,
+    volume: null,
   };
   const emit = (event: StatusEvent) => {
     for (const listener of listeners) listener(event);
@@ -196,6 +232,11 @@ export function createStatusBoard(
       };
       emit({ kind: "coordinator" });
     },
+    setVolume(change) {
+      const nothing = { sizeBytes: 0, freeBytes: 0, modelBytes: 0, models: 0, scrub: null };
+      current.volume = { ...nothing, ...current.volume, ...change };
+    },
+    note: (event) => emit({ kind: "volume", event }),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

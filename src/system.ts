@@ -1,5 +1,5 @@
 import { access, constants, mkdir } from "node:fs/promises";
-import { homedir, tmpdir, userInfo } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import checkDiskSpaceModule from "check-disk-space";
 import manifest from "../package.json" with { type: "json" };
@@ -45,7 +45,8 @@ export async function stateDirectory(configured: string | null): Promise<string>
     : [
         "/var/lib/muster",
         join(process.env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "muster"),
-        join(tmpdir(), `muster-${userInfo().uid}`),
+        // By number: a container may run as somebody of whom its /etc/passwd knows nothing.
+        join(tmpdir(), `muster-${process.getuid?.() ?? "user"}`),
       ];
   for (const [position, folder] of candidates.entries()) {
     try {

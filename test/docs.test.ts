@@ -53,7 +53,11 @@ describe("what the documents tell people to run", async () => {
     "docs/model-flow.md",
     "docs/job-flow.md",
     "docs/coordinator.md",
+    "docs/volume.md",
+    "docs/metrics.md",
     "docs/engines.md",
+    "docs/operations.md",
+    "docs/images.md",
     "CONTRIBUTING.md",
   ])("%s", async (file) => {
     const text = readFileSync(join(root, file), "utf8");
@@ -64,7 +68,7 @@ describe("what the documents tell people to run", async () => {
       expect(commands, `muster ${command}`).toContain(command);
       if (option) expect((await run(muster, [command, "--help"])).stdout).toContain(option);
     }
-    for (const [, script = ""] of text.matchAll(/`(?:\.\/)?(scripts\/[\w-]+)/g)) {
+    for (const [, script = ""] of text.matchAll(/`(?:\.\/)?(scripts\/[\w-]+(?:\.sh)?)/g)) {
       expect(existsSync(join(root, script)), script).toBe(true);
     }
     for (const [, name = ""] of text.matchAll(/npm run (\w+)/g)) expect(manifest.scripts).toHaveProperty(name);

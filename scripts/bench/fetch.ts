@@ -75,7 +75,13 @@ async function measureAll({ options, scenarios, agent, place }: Plan): Promise<R
   const nginx = await startNginx(place, nginxOptions);
   const origin = await describeOrigin(place);
   const bench: Bench = { place, rounds: options.rounds, sets, nginx, nginxOptions, scratch, missing, origin, say };
-  const results: Results = { machine: await describeMachine(place), scenarios: [], agent: null, jobs: null };
+  const results: Results = {
+    machine: await describeMachine(place),
+    scenarios: [],
+    agent: null,
+    jobs: null,
+    images: null,
+  };
   for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench));
   if (agent) results.agent = await measureAgent(bench, warmScenario(options).set.name);
   return results;

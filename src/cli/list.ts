@@ -1,51 +1,102 @@
 import { toMusterError } from "../errors.ts";
 import { serverOf } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
+import { type InventoryEntry, isPinned, takeInventory } from "../store/inventory.ts";
 import { createLayout } from "../store/layout.ts";
-import { isComplete, listManifests } from "../store/manifest.ts";
+import { usedBytes } from "../store/used-bytes.ts";
+import { diskSpace } from "../system.ts";
+import { type CatalogUse, catalogIfReadable, catalogUses } from "./catalog-models.ts";
 import { print, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
+import { shortRevision, volumeBar, when } from "./volume-words.ts";
+
+export type ListOrder = "name" | "size" | "used" | "fetched" | "source";
+
+type ListedModel = ReturnType<typeof describe>;
 
 /** `muster list`: the models on the volume, by their records, and those of a server that keeps models by itself. */
-export async function list(options: GlobalOptions): Promise<number> {
+export async function list(options: GlobalOptions & { sort?: ListOrder }): Promise<number> {
   const { config, log } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
   const server = await serverOf(config);
   const atServer = (await server?.list().catch((error: unknown) => void log.warn(toMusterError(error).message))) ?? [];
-  const records = [...(await listManifests(layout)), ...atServer];
-  const models = await Promise.all(
-    records
-      .toSorted((a, b) => a.location.localeCompare(b.location))
-      .map(async (record) => {
-        const { source, location, requestedRevision, revision, bytes: size, files, license, storedAt, path } = record;
-        return {
-          source,
-          location,
-          requestedRevision,
-          revision,
-          complete: atServer.includes(record) || (await isComplete(layout, record)),
-          bytes: size,
-          files: files.length,
-          license,
-          storedAt,
-          path,
-        };
-      }),
-  );
-  const total = models.reduce((sum, model) => sum + model.bytes, 0);
-  print({ models, bytes: total }, options, () => {
-    const rows = models.map((model) => [
-      `${model.source}:${model.location}`,
-      ["", model.revision].includes(model.requestedRevision)
-        ? model.revision.slice(0, 12)
-        : `${model.requestedRevision} (${model.revision.slice(0, 12)})`,
-      model.complete ? "complete" : "incomplete",
-      bytes(model.bytes),
-      `${model.files} files`,
-      model.license ?? "",
-      model.storedAt.slice(0, 16).replace("T", " "),
-    ]);
-    return `${table([["MODEL", "REVISION", "STATE", "SIZE", "FILES", "LICENCE", "STORED"], ...rows])}\n${models.length} models, ${bytes(total)} in ${config.modelCacheDir}${server ? ` and at ${server.name}` : ""}`;
+  const elsewhere = atServer.map((model): InventoryEntry => {
+    return { model, complete: true, lastUsedAt: Date.parse(model.storedAt), heldBy: [], pinned: isPinned(model) };
   });
+  const uses = catalogUses(await catalogIfReadable(config, log));
+  const models = [...(await takeInventory(layout)), ...elsewhere]
+    .map((entry) => describe(entry, uses.get(entry.model.key)))
+    .toSorted(inOrder(options.sort ?? "name"));
+  const total = models.reduce((sum, model) => sum + model.bytes, 0);
+  const { free, size } = await diskSpace(config.modelCacheDir);
+  const volume = {
+    path: config.modelCacheDir,
+    sizeBytes: size,
+    freeBytes: free,
+    modelBytes: await usedBytes(layout.modelFolders),
+    maxCacheBytes: config.maxCacheBytes,
+  };
+  print({ models, bytes: total, volume }, options, () =>
+    [
+      table([HEADS, ...models.map(row)]),
+      `${models.length} models, ${bytes(total)} in ${config.modelCacheDir}${server ? ` and at ${server.name}` : ""}`,
+      volumeBar(volume),
+    ].join("\n"),
+  );
   return 0;
+}
+
+/** A model of the volume as JSON shows it. */
+export function describe({ model, complete, lastUsedAt, heldBy, pinned }: InventoryEntry, use: CatalogUse | undefined) {
+  const { key, source, location, requestedRevision, revision, bytes, files, license, storedAt, path } = model;
+  const running = heldBy.flatMap(({ workerType }) => workerType ?? []);
+  return {
+    key,
+    source,
+    location,
+    requestedRevision,
+    revision,
+    pinned,
+    quantization: model.quantization ?? use?.variant.quantization ?? null,
+    complete,
+    bytes,
+    files: files.length,
+    license,
+    storedAt,
+    lastUsedAt: new Date(lastUsedAt).toISOString(),
+    /** Of this host's catalog and of workers that run. */
+    workerTypes: [...new Set([...(use?.workerTypes ?? []), ...running])].toSorted(),
+    heldBy,
+    path,
+  };
+}
+
+const HEADS = ["MODEL", "REVISION", "STATE", "QUANT", "SIZE", "FILES", "LICENCE", "FETCHED", "USED", "WORKER TYPES"];
+
+function row(model: ListedModel): (string | number)[] {
+  return [
+    `${model.source}:${model.location}`,
+    shortRevision(model),
+    `${model.complete ? "complete" : "incomplete"}${model.heldBy.length > 0 ? ", in use" : ""}`,
+    model.quantization ?? "",
+    bytes(model.bytes),
+    model.files,
+    model.license ?? "",
+    when(model.storedAt),
+    when(model.lastUsedAt),
+    model.workerTypes.join(", "),
+  ];
+}
+
+/** Largest and latest first; by name where that is the same. */
+function inOrder(order: ListOrder): (a: ListedModel, b: ListedModel) => number {
+  const byName = (a: ListedModel, b: ListedModel) => a.location.localeCompare(b.location);
+  const first = {
+    name: byName,
+    size: (a: ListedModel, b: ListedModel) => b.bytes - a.bytes,
+    used: (a: ListedModel, b: ListedModel) => b.lastUsedAt.localeCompare(a.lastUsedAt),
+    fetched: (a: ListedModel, b: ListedModel) => b.storedAt.localeCompare(a.storedAt),
+    source: (a: ListedModel, b: ListedModel) => a.source.localeCompare(b.source),
+  }[order];
+  return (a, b) => first(a, b) || byName(a, b);
 }

@@ -9,8 +9,8 @@ import { openCatalog } from "../plan.ts";
 import type { Catalog } from "../select/worker-types.ts";
 import { stateDirectory } from "../system.ts";
 import { print } from "./output.ts";
-import { showPush } from "./push-progress.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
+import { showWork } from "./work-progress.ts";
 
 export interface PushCommandOptions extends GlobalOptions {
   dryRun?: boolean;
@@ -31,7 +31,11 @@ export async function push(name: string, destination: string, options: PushComma
   });
   const dryRun = options.dryRun ?? false;
   const { location, revision } = stored;
-  using progress = showPush(location, bars ? process.stderr : null, log);
+  using progress = showWork(
+    { doing: "Uploading", done: "Uploaded", name: location },
+    bars ? process.stderr : null,
+    log,
+  );
   const onPlan = dryRun ? () => undefined : progress.onPlan;
   const plan = await pushModel(stored, target, { signal: stop.signal, dryRun, onPlan, onBytes: progress.onBytes });
   progress[Symbol.dispose]();

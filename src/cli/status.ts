@@ -4,6 +4,7 @@ import type { AgentStatus, SupervisedStatus } from "../status.ts";
 import { askAgent } from "./agent-http.ts";
 import { print, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
+import { when } from "./volume-words.ts";
 
 /** `muster status`: what the running agent is doing. */
 export async function status(options: GlobalOptions): Promise<number> {
@@ -38,10 +39,22 @@ function describe(agent: AgentStatus): string {
       ({ kind, url, reachable, version }) =>
         `engine       ${kind} at ${url}, ${reachable ? `there ${version ?? ""}` : "not reachable"}`,
     ),
+    ...(agent.volume ? [`volume       ${volumeLine(agent.volume)}`] : []),
     ...(agent.supervised ? [`supervised   ${supervised(agent.supervised)}`] : []),
     "models",
     table(rows) || "  none",
   ].join("\n");
+}
+
+function volumeLine({ modelBytes, freeBytes, sizeBytes, models, scrub }: NonNullable<AgentStatus["volume"]>): string {
+  const amounts = `${models} models, ${bytes(modelBytes)} taken, ${bytes(freeBytes)} of ${bytes(sizeBytes)} free`;
+  if (!scrub) return amounts;
+  const wrong =
+    scrub.wrongFiles > 0 ? `, ${scrub.wrongFiles} files WRONG: run \`muster verify --repair\`` : ", nothing wrong";
+  const at = scrub.finishedAt
+    ? `scrubbed ${when(scrub.finishedAt)}`
+    : `scrub since ${when(scrub.startedAt)}, ${bytes(scrub.checkedBytes)} read`;
+  return `${amounts}; ${at}${wrong}`;
 }
 
 function supervised({ program, starts, running, error }: SupervisedStatus): string {

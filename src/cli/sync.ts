@@ -1,26 +1,39 @@
 import { EXIT, MusterError } from "../errors.ts";
+import { holdModels } from "../fetch/hold-models.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes, logProgress } from "../fetch/progress-log.ts";
 import { type SyncOutcome, syncModels } from "../fetch/sync-models.ts";
 import { detect, openCatalog, selectFor } from "../plan.ts";
 import { print, printError } from "./output.ts";
+import { selectForOthers } from "./prefetch.ts";
 import { drawProgress } from "./progress-bars.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 import { targetType } from "./targets.ts";
 
+interface SyncFlags extends GlobalOptions {
+  /** For other machines than this one. */
+  prefetch?: boolean;
+}
+
 /** `muster sync [type|model…]`: fetches what is missing, and ends. */
-export async function sync(names: string[], options: GlobalOptions): Promise<number> {
+export async function sync(names: string[], options: SyncFlags): Promise<number> {
   const bars = process.stderr.isTTY && !options.json;
   const { config, log } = setup({ logTo: options.json || bars ? "stderr" : "stdout", logFile: true, quiet: bars });
   const stop = new AbortController();
   process.once("SIGTERM", () => stop.abort());
   process.once("SIGINT", () => stop.abort());
   const catalog = await openCatalog(config);
-  const type = targetType(names, catalog, config.workerType);
   await using fetching = await openFetch(config, log, stop.signal);
   const hardware = await detect(config, stop.signal);
-  const selection = await selectFor(type, { config, hardware, sources: fetching, log }, catalog);
+  const context = { config, hardware, sources: fetching, log };
+  const selection = options.prefetch
+    ? await selectForOthers(names, context, catalog)
+    : await selectFor(targetType(names, catalog, config.workerType), context, catalog);
   for (const notice of selection.notices) log.warn(notice);
+  // Models that are complete already stay while the others come.
+  const { layout } = fetching;
+  const workerType = selection.workerType.id;
+  await using _hold = await holdModels(selection.models, { layout, name: "muster sync", workerType });
   const observer = bars ? drawProgress(process.stderr, log) : { ...logProgress(log), close: () => undefined };
   const outcomes = await syncModels(selection.models, fetching, observer);
   observer.close();
@@ -43,8 +56,15 @@ export async function sync(names: string[], options: GlobalOptions): Promise<num
     if (error && !options.json)
       printError(labelled(spec.id, spec.required, error), { label: spec.required ? "error" : "warning" });
   }
+  return exitCode(outcomes, options.prefetch ?? false);
+}
+
+/** Whoever fills a volume for others is told of each model that another try would bring, and where nothing came at all. */
+function exitCode(outcomes: SyncOutcome[], prefetch: boolean): number {
+  const nothing = prefetch && outcomes.every(({ stored }) => !stored);
   const failed = outcomes
-    .filter(({ spec, error }) => spec.required && error)
+    .filter(({ error }) => error !== null)
+    .filter(({ spec, error }) => spec.required || nothing || (prefetch && error?.exitCode === EXIT.tryAgain))
     .map(({ error }) => error?.exitCode ?? EXIT.failed);
   // Where anything can be cured by trying again, that is what the exit code says.
   return failed.length === 0 ? EXIT.ok : failed.includes(EXIT.tryAgain) ? EXIT.tryAgain : (failed[0] ?? EXIT.failed);

@@ -6,5 +6,7 @@ export interface ModelProgress {
   onBytes(count: number): void;
   /** Bytes that another model or another tool has brought meanwhile. */
   onShared(count: number): void;
+  /** Milliseconds for which another process was waited for, which was at the same model. */
+  onLeaseWait?(waitedMs: number): void;
   onNote(message: string, level: NoteLevel): void;
 }

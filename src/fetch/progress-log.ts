@@ -55,6 +55,9 @@ export function observeAll(...observers: KeepObserver[]): KeepObserver {
     onNote: (...note) => {
       for (const observer of observers) observer.onNote(...note);
     },
+    onLeaseWait: (...wait) => {
+      for (const observer of observers) observer.onLeaseWait?.(...wait);
+    },
     onVolumeChange: () => {
       for (const observer of observers) observer.onVolumeChange();
     },

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { type MusterError, toMusterError } from "../errors.ts";
+import { hasSystemCode, MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
 import { ContentLeases } from "../store/content-leases.ts";
 import { hasSize } from "../store/has-size.ts";
 import { acquireLease, type Lease } from "../store/lease.ts";
-import { findComplete, manifestKey, readManifest, writeManifest } from "../store/manifest.ts";
+import { findComplete, manifestKey, missingFiles, readManifest, writeManifest } from "../store/manifest.ts";
 import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
 import { syncFiles } from "../store/sync-files.ts";
 import { volumeError } from "../store/volume-error.ts";
@@ -17,6 +17,12 @@ import { syncAtServer } from "./sync-at-server.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { isJournaled } from "./transfer/job.ts";
 
+/** Where what was found in place is taken away meanwhile, by another tool or a removal. */
+const ATTEMPTS = 3;
+
+/** Where a model is had from, and what its record says of it besides. */
+export type ModelSource = Pick<ModelSpec, "variant" | "license">;
+
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
@@ -24,23 +30,64 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
   if (server) return syncAtServer(spec, server, context, progress);
   const complete = await findComplete(context.layout, variant);
   if (complete) return complete;
+  return holding(spec, manifestKey(variant), context, progress, async (held, leased) => {
+    for (let attempt = 1; ; attempt += 1) {
+      // While this one waited, the holder may have done it.
+      const stored =
+        (await findComplete(context.layout, variant)) ??
+        (await storeModel(held, leased, progress).catch((cause: unknown) => {
+          const error = hasSystemCode(cause, "ENOENT") ? goneAway(String(cause.path), spec, cause) : cause;
+          if (attempt === ATTEMPTS || toMusterError(error).code !== "STORE_CHANGED") throw error;
+          return null;
+        }));
+      if (stored) return stored;
+    }
+  });
+}
+
+/**
+ * Fetches again what `discard` takes away of a recorded model, under its lease; the same revision, and nothing else of it.
+ * `spec`: where the record's model is had from.
+ */
+export async function repairModel(
+  record: StoredModel,
+  { spec, discard }: { spec: ModelSource; discard: () => Promise<void> },
+  context: SyncContext,
+  progress: ModelProgress,
+): Promise<StoredModel> {
+  return holding(spec, record.key, context, progress, async (held, leased) => {
+    await discard();
+    const current = (await readManifest(context.layout, record.key)) ?? record;
+    return storePlan(planOf(current), held, leased, progress);
+  });
+}
+
+async function holding(
+  spec: ModelSource,
+  key: string,
+  context: SyncContext,
+  progress: ModelProgress,
+  work: (held: HeldModel, context: SyncContext) => Promise<StoredModel>,
+): Promise<StoredModel> {
+  const { variant } = spec;
   const store = storeOf(context.layout, variant.source);
   const name = store.leaseName(variant.location);
+  const startedAt = performance.now();
+  let hasWaited = false;
   const lease = await acquireLease(context.layout.lease(name), {
     what: name,
     signal: context.signal,
-    onWait: ({ host, since }) =>
-      progress.onNote(`Waiting for ${host}, which has been fetching ${variant.location} since ${since}`, "info"),
+    onWait: ({ host, since }) => {
+      hasWaited = true;
+      progress.onNote(`Waiting for ${host}, which has been fetching ${variant.location} since ${since}`, "info");
+    },
   }).catch((error: unknown) => {
     throw volumeError(error, context.volume);
   });
+  if (hasWaited) progress.onLeaseWait?.(performance.now() - startedAt);
   try {
     const signal = context.signal ? AbortSignal.any([context.signal, lease.lost]) : lease.lost;
-    // While this one waited, the holder may have done it.
-    return (
-      (await findComplete(context.layout, variant)) ??
-      (await storeModel({ spec, store, lease }, { ...context, signal }, progress))
-    );
+    return await work({ spec, key, store, lease }, { ...context, signal });
   } catch (error) {
     throw toMusterError(lease.lost.aborted ? lease.lost.reason : volumeError(error, context.volume));
   } finally {
@@ -50,14 +97,16 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
 
 /** A model that this process holds the lease of. */
 interface HeldModel {
-  spec: ModelSpec;
+  spec: ModelSource;
+  /** Of its record. */
+  key: string;
   store: ModelStore;
   lease: Lease;
 }
 
 async function storeModel(held: HeldModel, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
-  const { spec } = held;
-  const record = await readManifest(context.layout, manifestKey(spec.variant));
+  const { spec, key } = held;
+  const record = await readManifest(context.layout, key);
   if (!record) return storePlan(await newPlan(spec, context), held, context, progress);
   try {
     return await storePlan(planOf(record), held, context, progress);
@@ -77,7 +126,7 @@ function isGone({ code }: MusterError): boolean {
 
 async function storePlan(
   { revision, files, manifest, recorded }: FilePlan,
-  { spec, store, lease }: HeldModel,
+  { spec, key, store, lease }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
@@ -103,7 +152,7 @@ async function storePlan(
   await syncFiles(unsynced.map(at), [...missing, ...found].map(at));
   const published = await store.publish(model, files, manifest, context.signal);
   const stored: StoredModel = {
-    key: manifestKey(variant),
+    key,
     source: variant.source,
     ...model,
     path: store.path(model),
@@ -111,11 +160,27 @@ async function storePlan(
     manifest,
     bytes: sizeOf(published),
     license,
+    quantization: variant.quantization,
     storedAt: new Date().toISOString(),
   };
   await writeManifest(layout, stored);
   await store.finish(model);
-  return stored;
+  // Who removes a model that shares files with this one, and was frozen meanwhile, may not have seen the record.
+  const [gone] = await missingFiles(stored);
+  if (gone === undefined) return stored;
+  throw goneAway(gone, spec);
+}
+
+/** Another tool, or a removal of a model that shares the file, was quicker. */
+function goneAway(path: string, { variant }: ModelSource, cause?: unknown): MusterError {
+  return new MusterError(
+    "STORE_CHANGED",
+    `${path} of ${variant.location} went away while the rest of it was fetched.`,
+    {
+      hint: "Run `muster sync` again.",
+      cause,
+    },
+  );
 }
 
 interface FilePlan {
@@ -133,7 +198,7 @@ function planOf({ revision, files, manifest }: StoredModel): FilePlan {
   return { revision, files: files.filter(({ digest }) => digest.hex !== written), manifest, recorded: true };
 }
 
-async function newPlan({ variant }: ModelSpec, context: SyncContext): Promise<FilePlan> {
+async function newPlan({ variant }: ModelSource, context: SyncContext): Promise<FilePlan> {
   const description = await describe(variant, context);
   const { revision, manifest } = description;
   return { revision, files: chosenFiles(variant, description).files, manifest, recorded: false };

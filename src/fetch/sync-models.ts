@@ -29,6 +29,8 @@ export interface SyncObserver {
   onProgress(progress: SyncProgress): void;
   /** A retry, a wait, a resume: for the log. */
   onNote(spec: ModelSpec, message: string, level: NoteLevel): void;
+  /** Another process was waited for, which was at the same model. */
+  onLeaseWait?(spec: ModelSpec, waitedMs: number): void;
 }
 
 /** Makes the models complete on the volume, side by side. Never throws for a model: its outcome says what went wrong. */
@@ -64,6 +66,7 @@ async function syncOne(spec: ModelSpec, context: SyncContext, observer: SyncObse
         tell({ bytesDone: progress.bytesDone + count, rate: meter.rate() });
       },
       onShared: (count) => tell({ bytesDone: progress.bytesDone + count }),
+      onLeaseWait: (waitedMs) => observer.onLeaseWait?.(spec, waitedMs),
       onNote: (message, level) => observer.onNote(spec, message, level),
     });
     tell({ state: "stored", bytesTotal: stored.bytes, bytesDone: stored.bytes, rate: 0, revision: stored.revision });

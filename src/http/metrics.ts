@@ -16,6 +16,8 @@ export function createMetrics(board: StatusBoard): Registry {
       registers: [registry],
       collect() {
         this.reset();
+        // Without labels a reset is a 0: of a volume nobody has looked at yet, that would be a full one.
+        if (labelNames.length === 0) this.remove();
         collect(this);
       },
     });
@@ -52,6 +54,26 @@ export function createMetrics(board: StatusBoard): Registry {
     for (const { kind, model } of current.jobs) metric.inc({ kind, model });
   });
   countJobs(board, registry);
+  gauge("muster_volume_size_bytes", "Size of the volume's file system.", [], (metric) => {
+    if (current.volume) metric.set(current.volume.sizeBytes);
+  });
+  gauge("muster_volume_free_bytes", "Bytes of it that are free.", [], (metric) => {
+    if (current.volume) metric.set(current.volume.freeBytes);
+  });
+  gauge("muster_cache_bytes", "Bytes that models take on the volume, each once.", [], (metric) => {
+    if (current.volume) metric.set(current.volume.modelBytes);
+  });
+  gauge("muster_cache_models", "Models that have a record on the volume.", [], (metric) => {
+    if (current.volume) metric.set(current.volume.models);
+  });
+  gauge("muster_scrub_wrong_files", "Files that the last or present check of everything found wrong.", [], (metric) => {
+    if (current.volume?.scrub) metric.set(current.volume.scrub.wrongFiles);
+  });
+  gauge("muster_scrub_finished_timestamp_seconds", "When everything on the volume was last checked.", [], (metric) => {
+    const finishedAt = current.volume?.scrub?.finishedAt;
+    if (finishedAt) metric.set(Date.parse(finishedAt) / 1000);
+  });
+  countVolume(board, registry);
   return registry;
 }
 
@@ -87,5 +109,39 @@ function countJobs(board: StatusBoard, registry: Registry): void {
     }
     if (timings.first_token_ms !== undefined) firstToken.observe({ kind, model }, timings.first_token_ms / 1000);
     if (status === "done" && timings.total_ms !== undefined) duration.observe({ kind, model }, timings.total_ms / 1000);
+  });
+}
+
+function countVolume(board: StatusBoard, registry: Registry): void {
+  const registers = [registry];
+  const evictions = new Counter({
+    name: "muster_evictions_total",
+    help: "Models that went from the volume while this worker watched, whoever removed them.",
+    registers,
+  });
+  const verified = new Counter({
+    name: "muster_verified_bytes_total",
+    help: "Bytes that this worker has read to check what is stored.",
+    registers,
+  });
+  const failures = new Counter({
+    name: "muster_verify_failures_total",
+    help: "Files that this worker found not to be as recorded.",
+    labelNames: ["source"],
+    registers,
+  });
+  const waits = new Histogram({
+    name: "muster_lease_wait_seconds",
+    help: "Time for which another process was waited for that was fetching the same model.",
+    buckets: SECONDS,
+    registers,
+  });
+  board.onChange((event) => {
+    if (event.kind !== "volume") return;
+    const { event: what } = event;
+    if (what.type === "eviction") evictions.inc();
+    else if (what.type === "verified") verified.inc(what.bytes);
+    else if (what.type === "wrong-file") failures.inc({ source: what.source });
+    else waits.observe(what.seconds);
   });
 }

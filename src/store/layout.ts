@@ -9,8 +9,24 @@ export interface Layout {
   /** What sources said of models, kept so that a plan needs no network. */
   description(key: string): string;
   lease(name: string): string;
+  /** Every lease of a model: a folder each. */
+  leases: string;
   /** Who is fetching some content, whatever the model. */
   contentLease(digest: Digest): string;
+  contentLeases: string;
+  /** A file a model, as old as its last use. */
+  used(key: string): string;
+  /** What running workers need: a file each. */
+  holds: string;
+  hold(token: string): string;
+  /** Records of models that are being removed. */
+  removals: string;
+  removal(key: string): string;
+  /** How far checking everything in the background has come. */
+  scrub: string;
+  /** The folder that is nobody's but muster's; the digests for `sha256sum -c` stand beside it. */
+  own: string;
+  checksums: string;
   /** Where models stand, of whatever source; what a quota is about. */
   modelFolders: string[];
   /** The hub cache, as Hugging Face tools lay it out. */
@@ -30,6 +46,9 @@ export interface HubLayout {
   lock(id: string, digest: Digest): string;
   snapshot(id: string, commit: string): string;
   ref(id: string, revision: string): string;
+  refs(id: string): string;
+  /** What Python's client knows not to be in a commit. */
+  absent(id: string, commit: string): string;
   /**
    * Folder of unfinished files. Inside the repository's folder, as is a staged snapshot, so that a rename gives them
    * their name: of two mounts of one device the device number does not tell that renames fail between them.
@@ -58,6 +77,8 @@ export interface FolderLayout {
   ingest(source: Source, location: string): string;
   /** Where a model's folder is put together before it gets its name; a later try goes on with it. */
   staged(source: Source, location: string, revision: string): string;
+  /** Where a model's folder goes before it is removed, so that it goes at once. */
+  hidden(source: Source, location: string, token: string): string;
 }
 
 export function createLayout(volume: string, hubCache: string, ollamaModels: string): Layout {
@@ -69,7 +90,17 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     description: (key) => join(own, "descriptions", `${key}.json`),
     modelFolders: [hubCache, ollamaModels, folders.root],
     lease: (name) => join(own, "leases", slug(name)),
+    leases: join(own, "leases"),
     contentLease: ({ hex }) => join(own, "contents", hex),
+    contentLeases: join(own, "contents"),
+    used: (key) => join(own, "used", key),
+    holds: join(own, "holds"),
+    hold: (token) => join(own, "holds", `${token}.json`),
+    removals: join(own, "removing"),
+    removal: (key) => join(own, "removing", `${key}.json`),
+    scrub: join(own, "scrub.json"),
+    own,
+    checksums: join(volume, "checksums.txt"),
     hub: hubLayout(hubCache),
     ollama: {
       root: ollamaModels,
@@ -92,6 +123,8 @@ export function hubLayout(root: string): HubLayout {
     lock: (id, { hex }) => join(root, ".locks", basename(repo(id)), `${hex}.lock`),
     snapshot: (id, commit) => join(repo(id), "snapshots", commit),
     ref: (id, revision) => join(repo(id), "refs", revision),
+    refs: (id) => join(repo(id), "refs"),
+    absent: (id, commit) => join(repo(id), ".no_exist", commit),
     ingest: (id) => join(repo(id), ".muster", "ingest"),
     stagedSnapshot: (id, token) => join(repo(id), ".muster", token),
   };
@@ -105,6 +138,7 @@ function createFolderLayout(root: string): FolderLayout {
     model: (source, location, revision) => join(root, name(source, location), slug(revision)),
     ingest: (source, location) => join(own(source, location), "ingest"),
     staged: (source, location, revision) => join(own(source, location), "staged", slug(revision)),
+    hidden: (source, location, token) => join(own(source, location), token),
   };
 }
 

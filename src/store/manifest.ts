@@ -23,6 +23,7 @@ const manifestSchema = z.object({
   manifest: z.string().nullable().default(null),
   bytes: z.int().nonnegative(),
   license: z.string().nullable(),
+  quantization: z.string().nullable().default(null),
   storedAt: z.string(),
 });
 
@@ -45,7 +46,7 @@ export function manifestKey({
 
 /** The record, or null where there is none or it cannot be understood (then the model counts as missing). */
 export async function readManifest(layout: Layout, key: string): Promise<StoredModel | null> {
-  return parseManifest(layout, await readFile(layout.manifest(key), "utf8").catch(() => null));
+  return readRecord(layout, layout.manifest(key));
 }
 
 /** The record of the variant if all it names is there; a stat a file. */
@@ -69,11 +70,7 @@ export async function writeManifest(layout: Layout, model: StoredModel): Promise
 export async function listManifests(layout: Layout): Promise<StoredModel[]> {
   const names = await readdir(layout.manifests).catch(() => []);
   const records = await Promise.all(
-    names
-      .filter((name) => name.endsWith(".json"))
-      .map(async (name) =>
-        parseManifest(layout, await readFile(join(layout.manifests, name), "utf8").catch(() => null)),
-      ),
+    names.filter((name) => name.endsWith(".json")).map((name) => readRecord(layout, join(layout.manifests, name))),
   );
   return records.filter((record) => record !== null);
 }
@@ -86,6 +83,11 @@ export async function missingFiles(model: Pick<StoredModel, "path" | "files">): 
     }),
   );
   return checks.filter((path) => path !== null);
+}
+
+/** A record from wherever it stands; null where it cannot be understood. */
+export async function readRecord(layout: Layout, path: string): Promise<StoredModel | null> {
+  return parseManifest(layout, await readFile(path, "utf8").catch(() => null));
 }
 
 function parseManifest(layout: Layout, text: string | null): StoredModel | null {

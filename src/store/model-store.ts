@@ -1,10 +1,13 @@
 import { join } from "node:path";
 import type { FileSpec, Source, StoredModel } from "../model.ts";
+import { unpublishFolder } from "./folder-removal.ts";
 import { folderOf, publishFolder } from "./folder-store.ts";
 import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
+import { unpublishSnapshot } from "./hub-removal.ts";
 import type { Layout } from "./layout.ts";
 import { makeFolder } from "./make-folder.ts";
 import { fullName } from "./ollama-name.ts";
+import { unpublishManifest } from "./ollama-removal.ts";
 import { publishManifest, readManifestDigest } from "./ollama-store.ts";
 
 /** A model in one revision, as its store is asked about it. */
@@ -37,6 +40,11 @@ export interface ModelStore {
   ): Promise<readonly FileSpec[]>;
   /** What comes after our own record. */
   finish(model: ModelAt): Promise<void>;
+  /**
+   * Takes a model away whose record is gone: first what shows it, then what no record of `kept` needs. Under the model's
+   * lease; it may be begun again after a kill.
+   */
+  unpublish(removed: StoredModel, kept: readonly StoredModel[], signal: AbortSignal): Promise<void>;
   /** False where a kill came before `finish`. */
   isFinished(model: ModelAt): Promise<boolean>;
 }
@@ -60,6 +68,7 @@ function hubStore({ hub }: Layout): ModelStore {
       return files;
     },
     finish: ({ location, requestedRevision, revision }) => writeRef(hub, location, requestedRevision, revision),
+    unpublish: (removed, kept, signal) => unpublishSnapshot(hub, removed, kept, signal),
     isFinished: async ({ location, requestedRevision, revision }) =>
       requestedRevision === revision || (await readRef(hub, location, requestedRevision)) !== null,
   };
@@ -79,6 +88,7 @@ function ollamaStore({ ollama }: Layout): ModelStore {
       return [...files, await publishManifest(ollama, location, { blobs: files, text: manifest, signal })];
     },
     finish: async () => undefined,
+    unpublish: (removed, kept, signal) => unpublishManifest(ollama, removed, kept, signal),
     isFinished: async ({ location, revision }) => (await readManifestDigest(ollama, location)) === revision,
   };
 }
@@ -98,6 +108,7 @@ function folderStore(layout: Layout, source: Source): ModelStore {
       return files;
     },
     finish: async () => undefined,
+    unpublish: (removed, kept, signal) => unpublishFolder(layout, removed, kept, signal),
     isFinished: async () => true,
   };
 }

@@ -88,7 +88,7 @@ async function renameInto(staged: string, target: string): Promise<void> {
 }
 
 /** A name's manifest in the store, in the spelling that is there: Ollama takes names without regard to case. */
-async function manifestPath(ollama: OllamaLayout, location: string): Promise<string> {
+export async function manifestPath(ollama: OllamaLayout, location: string): Promise<string> {
   const { host, namespace, model, tag } = parseOllamaName(location);
   let path = "manifests";
   for (const part of [host, namespace, model, tag]) {
@@ -99,6 +99,6 @@ async function manifestPath(ollama: OllamaLayout, location: string): Promise<str
   return path;
 }
 
-function digestOf(text: string): string {
+export function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }

@@ -5,7 +5,7 @@ export function volumeError(error: unknown, path: string): unknown {
   if (hasSystemCode(error, "EACCES", "EPERM")) {
     const id = `${process.getuid?.() ?? 1000}:${process.getgid?.() ?? 1000}`;
     return new MusterError("VOLUME_NOT_WRITABLE", `No permission to write ${path} as ${id}.`, {
-      hint: `On the host run \`chown -R ${id} <the mounted folder>\`, or start the container with --user set to the folder's owner; with SELinux mount it with :z.`,
+      hint: `On the host run \`chown -R ${id} <the mounted folder>\`, or start the container with --user set to the folder's owner; with SELinux mount it with :z, with rootless Podman with :U.`,
       cause: error,
     });
   }

@@ -12,7 +12,7 @@ export const LAUNCHER = resolve(import.meta.dirname, "../../scripts/muster");
 const emptyRegistry = createServer((_request, response) => response.writeHead(404).end()).listen(0, "127.0.0.1");
 await once(emptyRegistry, "listening");
 emptyRegistry.unref();
-const EMPTY_REGISTRY = `http://127.0.0.1:${(emptyRegistry.address() as AddressInfo).port}`;
+export const EMPTY_REGISTRY = `http://127.0.0.1:${(emptyRegistry.address() as AddressInfo).port}`;
 
 /** How long a line may keep a test waiting: this is about hangs, not about slow machines. */
 const PATIENCE_MS = 45_000;

@@ -50,7 +50,7 @@ test("a worker registers first, shows how far its models are, becomes ready, and
   expect(told.code).toBe(0);
   expect(told.stdout).toMatch(/all-minilm-l6-v2 +fetching +required +8\.4 MB of 12\.\d MB/);
   expect(told.stdout).toContain(`${coordinator.wsUrl}/, registered (session `);
-  expect(JSON.parse((await ask("list", "--json")).stdout)).toEqual({ models: [], bytes: 0 });
+  expect(JSON.parse((await ask("list", "--json")).stdout)).toMatchObject({ models: [], bytes: 0 });
   expect(await (await get("/metrics")).text()).toContain(
     `muster_model_state{model="${MODEL}",source="huggingface",state="fetching"} 1`,
   );

@@ -49,6 +49,7 @@ async function store({ hub }: Layout): Promise<StoredModel> {
     files,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     license: "mit",
+    quantization: null,
     manifest: null,
     storedAt: "2026-01-01T00:00:00.000Z",
   };

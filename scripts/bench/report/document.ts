@@ -2,14 +2,23 @@ import { BUSY } from "../jobs/busy.ts";
 import { muster, musterUnverified } from "../tools/muster.ts";
 import { checkGoals, type Goal } from "./goals.ts";
 import { median, mediansOf } from "./medians.ts";
-import type { AgentResult, JobsResult, JobsRound, Origin, Results, ScenarioResult } from "./results.ts";
+import type {
+  AgentResult,
+  ImagesResult,
+  ImagesRound,
+  JobsResult,
+  JobsRound,
+  Origin,
+  Results,
+  ScenarioResult,
+} from "./results.ts";
 
 /** docs/benchmarks.md, from the figures. */
 export function toDocument(results: Results): string {
   const sections = [
     `# Benchmarks
 
-Written by \`npm run bench\` and \`npm run bench:jobs\` from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
+Written by \`npm run bench\`, \`npm run bench:jobs\` and \`npm run bench:images\` from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
 with one worker process, on loopback, the files in the page cache), so client and server share the cores. Tools take turns
 within a round; each run starts with an empty folder and a synced disk. Figures are medians of the rounds: wall seconds from
 exec to exit, CPU seconds (user and system) and peak memory of the whole process by GNU time. Quote the ratios: machines differ.
@@ -19,6 +28,7 @@ ${results.machine}`,
     ...results.scenarios.map(scenarioTable),
     ...(results.agent ? [agentTable(results.agent)] : []),
     ...(results.jobs ? [jobsTable(results.jobs)] : []),
+    ...(results.images ? [imagesTable(results.images)] : []),
   ];
   return `${sections.join("\n\n")}\n`;
 }
@@ -101,6 +111,23 @@ function jobsRows(rounds: readonly JobsRound[]) {
     { what: "that download", measured: of("downloadMibPerSecond"), unit: "MiB/s", digits: 0, goal: "" },
     { what: "peak RSS of all that", measured: of("peakRssMib"), unit: "MiB", digits: 0, goal: "" },
   ];
+}
+
+function imagesTable({ rounds, layerBytes, fetchingRssMib, ...origin }: ImagesResult): string {
+  const of = (key: keyof ImagesRound) => median(rounds.map((round) => round[key])).toFixed(0);
+  return `## The image
+
+Of the CPU worker, under podman with the host's network; all is on the volume, and the coordinator is on the same machine. ${takenAt(origin, rounds.length)}
+
+| what | measured | goal |
+| --- | --- | --- |
+| layer of the agent, with Node.js | ${(layerBytes / 1e6).toFixed(0)} MB | ≤ 130 MB |
+| \`podman run\` of a command that does nothing, to its end | ${of("emptyMs")} ms | |
+| \`podman run\` to /livez | ${of("livezMs")} ms | |
+| \`podman run\` to registered | ${of("registeredMs")} ms | |
+| RSS at rest, 10 s after | ${of("restRssMib")} MiB | |
+| peak RSS of a sync of 2 GiB, in a container of 512 MiB | ${fetchingRssMib} MiB | ≤ 130 MiB |
+| SIGTERM to the container's end | ${of("stopMs")} ms | |`;
 }
 
 /** Names of tools may be shell lines. */

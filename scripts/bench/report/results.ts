@@ -33,12 +33,27 @@ const jobsRound = z.object({
   peakRssMib: z.number(),
 });
 const jobsResult = origin.extend({ rounds: z.array(jobsRound) });
+const imagesRound = z.object({
+  /** A container of the image that does nothing: what the container engine itself takes. */
+  emptyMs: z.number(),
+  livezMs: z.number(),
+  registeredMs: z.number(),
+  restRssMib: z.number(),
+  stopMs: z.number(),
+});
+const imagesResult = origin.extend({
+  layerBytes: z.number(),
+  rounds: z.array(imagesRound),
+  /** Peak of `muster sync` in a container of 512 MiB that fetches 2 GiB. */
+  fetchingRssMib: z.number(),
+});
 const results = z.object({
   /** Hardware and versions, in words. */
   machine: z.string(),
   scenarios: z.array(scenarioResult),
   agent: agentResult.nullable(),
   jobs: jobsResult.nullable().default(null),
+  images: imagesResult.nullable().default(null),
 });
 
 export type Run = z.infer<typeof run>;
@@ -47,6 +62,8 @@ export type ScenarioResult = z.infer<typeof scenarioResult>;
 export type AgentResult = z.infer<typeof agentResult>;
 export type JobsRound = z.infer<typeof jobsRound>;
 export type JobsResult = z.infer<typeof jobsResult>;
+export type ImagesRound = z.infer<typeof imagesRound>;
+export type ImagesResult = z.infer<typeof imagesResult>;
 export type Results = z.infer<typeof results>;
 
 const ORDER: readonly string[] = SCENARIOS;
@@ -60,11 +77,18 @@ export type Fresh = Pick<Results, "machine"> & Partial<Results>;
 export async function mergeWithKept({ machine, ...fresh }: Fresh): Promise<Results> {
   const text = await readFile(KEPT_FIGURES, "utf8").catch(() => null);
   const found = text === null ? null : results.parse(JSON.parse(text));
-  const kept = found?.machine === machine ? found : { machine, scenarios: [], agent: null, jobs: null };
+  const kept = found?.machine === machine ? found : { machine, scenarios: [], agent: null, jobs: null, images: null };
   const names = new Set(fresh.scenarios?.map(({ name }) => name));
   const scenarios = [...kept.scenarios.filter(({ name }) => !names.has(name)), ...(fresh.scenarios ?? [])];
   scenarios.sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
-  return { machine, scenarios, agent: fresh.agent ?? kept.agent, jobs: fresh.jobs ?? kept.jobs };
+  const { agent, jobs, images } = kept;
+  return {
+    machine,
+    scenarios,
+    agent: fresh.agent ?? agent,
+    jobs: fresh.jobs ?? jobs,
+    images: fresh.images ?? images,
+  };
 }
 
 export async function writeResults(path: string, value: Results): Promise<void> {

@@ -172,6 +172,7 @@ function toStored(tag: Tag, location: string, requestedRevision: string): Stored
     manifest: null,
     bytes: tag.size,
     license: null,
+    quantization: null,
     storedAt: tag.modified_at,
   };
 }

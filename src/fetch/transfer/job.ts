@@ -26,7 +26,8 @@ export type TransferJob =
       digest: Digest;
     }
   | { kind: "copy"; path: string; name: string; folder: string; size: number; digest: Digest }
-  | { kind: "digest"; path: string; size: number; algorithm: Digest["algorithm"] };
+  /** `paced`: it keeps to the bandwidth, and tells of the bytes it has read. */
+  | { kind: "digest"; path: string; size: number; algorithm: Digest["algorithm"]; paced?: boolean };
 
 /** Smaller files come in one go: they have no journal, and are not synced one by one. */
 export function isJournaled({ size }: { size: number }): boolean {

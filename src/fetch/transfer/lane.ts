@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { toMusterError } from "../../errors.ts";
 import { registerSecret } from "../../redact.ts";
@@ -6,6 +7,7 @@ import { copyFileChecked } from "./copy-file.ts";
 import { digestOfFile } from "./digest.ts";
 import { localDigester, RemoteDigests, serveDigests } from "./digesters.ts";
 import type { FromLane, LaneData, NoteLevel, ToLane } from "./job.ts";
+import { delayFor } from "./limits.ts";
 import { Scheduler } from "./scheduler.ts";
 import { SlotPool } from "./slots.ts";
 
@@ -73,7 +75,13 @@ async function perform(
   observer: Observer,
 ): Promise<string | null> {
   observer.signal.throwIfAborted();
-  if (job.kind === "digest") return digestOfFile(job, observer.signal);
+  if (job.kind === "digest") {
+    if (!job.paced) return digestOfFile(job, observer.signal);
+    return digestOfFile(job, observer.signal, (count) => {
+      observer.onBytes(count);
+      return sleep(delayFor(count, limits), undefined, { signal: observer.signal });
+    });
+  }
   if (job.kind === "copy") {
     await copyFileChecked(job, observer.onBytes, observer.signal);
     return job.digest.hex;

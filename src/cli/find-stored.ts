@@ -1,0 +1,36 @@
+import { MusterError } from "../errors.ts";
+import type { StoredModel } from "../model.ts";
+import type { CatalogUse } from "./catalog-models.ts";
+
+/**
+ * The records that a name means: the catalog's id of a model, its name at the source (also as `source:name`, or
+ * `name@revision`), or a record's key. Throws MODEL_UNKNOWN.
+ */
+export function findStored<T extends { model: StoredModel }>(
+  name: string,
+  stored: readonly T[],
+  uses: ReadonlyMap<string, CatalogUse>,
+): T[] {
+  const found = stored.filter(({ model }) => namesOf(model, uses).includes(name));
+  if (found.length > 0) return found;
+  const known = [...new Set(stored.map(({ model }) => model.location))].toSorted().join(", ");
+  throw new MusterError("MODEL_UNKNOWN", `The volume has no model ${JSON.stringify(name)}.`, {
+    hint: `\`muster list\` shows what it has: ${known || "nothing"}.`,
+  });
+}
+
+/** Several names, each record once. */
+export function findAllStored<T extends { model: StoredModel }>(
+  names: readonly string[],
+  stored: readonly T[],
+  uses: ReadonlyMap<string, CatalogUse>,
+): T[] {
+  return [...new Set(names.flatMap((name) => findStored(name, stored, uses)))];
+}
+
+function namesOf(model: StoredModel, uses: ReadonlyMap<string, CatalogUse>): string[] {
+  const { key, source, location, requestedRevision, revision } = model;
+  const revisions = [requestedRevision, revision, revision.slice(0, 12)];
+  const full = [location, ...revisions.map((each) => `${location}@${each}`)];
+  return [key, ...full, ...full.map((each) => `${source}:${each}`), ...(uses.get(key)?.models ?? [])];
+}

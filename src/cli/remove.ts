@@ -1,0 +1,62 @@
+import { EXIT, MusterError } from "../errors.ts";
+import { bytes } from "../fetch/progress-log.ts";
+import { freedBytes } from "../store/disk-usage.ts";
+import type { Holder } from "../store/holds.ts";
+import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
+import { volumeError } from "../store/volume-error.ts";
+import { confirm } from "./confirm.ts";
+import { findAllStored } from "./find-stored.ts";
+import { openVolume } from "./open-volume.ts";
+import { print, printError } from "./output.ts";
+import type { GlobalOptions } from "./setup.ts";
+import { modelTable } from "./volume-words.ts";
+
+export interface RemoveOptions extends GlobalOptions {
+  dryRun?: boolean;
+  yes?: boolean;
+}
+
+/** `muster remove MODEL…`: takes models off the volume, but for what other models share with them. */
+export async function remove(names: string[], options: RemoveOptions): Promise<number> {
+  const { config, layout, entries, uses, signal } = await openVolume();
+  const chosen = findAllStored(names, entries, uses);
+  for (const { model, heldBy } of chosen) if (heldBy.length > 0) throw inUse(model.location, heldBy);
+  const gone = chosen.map(({ model }) => model);
+  const kept = entries.filter((entry) => !chosen.includes(entry)).map(({ model }) => model);
+  const freed = await freedBytes(gone, kept);
+  const words = `${chosen.length === 1 ? "a model" : `${chosen.length} models`}, which frees ${bytes(freed)}`;
+  const dryRun = options.dryRun ?? false;
+  if (!options.json) process.stdout.write(`${modelTable(chosen)}\n`);
+  const models: { key: string; location: string; bytes: number; outcome: RemovalOutcome["outcome"] | "planned" }[] = [];
+  const failures: MusterError[] = [];
+  if (!dryRun && !(await confirm(`Remove ${words}?`, options))) return EXIT.ok;
+  for (const { key, location, bytes: size } of gone) {
+    const result: RemovalOutcome | null = dryRun
+      ? null
+      : await removeModel(layout, key, signal).catch((error: unknown) => {
+          throw volumeError(error, config.modelCacheDir);
+        });
+    models.push({ key, location, bytes: size, outcome: result?.outcome ?? "planned" });
+    if (result?.outcome === "held") failures.push(inUse(location, result.holders));
+    if (result?.outcome === "busy") failures.push(beingWritten(location));
+  }
+  const done = failures.length === 0;
+  print({ models, freedBytes: done && !dryRun ? freed : 0, dryRun }, options, () =>
+    dryRun ? `Would remove ${words}` : done ? `Removed ${words}` : `Removed ${gone.length - failures.length} models`,
+  );
+  for (const failure of failures) if (!options.json) printError(failure, options);
+  return failures[0]?.exitCode ?? EXIT.ok;
+}
+
+export function inUse(location: string, holders: readonly Holder[]): MusterError {
+  const who = holders.map(({ name, host, workerType }) => `${name} on ${host}${workerType ? ` (${workerType})` : ""}`);
+  return new MusterError("MODEL_IN_USE", `${location} is in use by ${who.join(", ")}.`, {
+    hint: "Stop that worker (`docker stop worker`), or take the model out of its catalog and restart it; then try again.",
+  });
+}
+
+export function beingWritten(location: string): MusterError {
+  return new MusterError("MODEL_IN_USE", `${location} is just being fetched or removed by another process.`, {
+    hint: "Wait until `muster list` shows it complete, or stop that process; then try again.",
+  });
+}

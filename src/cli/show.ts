@@ -1,0 +1,63 @@
+import { join } from "node:path";
+import { bytes } from "../fetch/progress-log.ts";
+import { hasSize } from "../store/has-size.ts";
+import { type InventoryEntry, takeInventory } from "../store/inventory.ts";
+import { createLayout } from "../store/layout.ts";
+import { type CatalogUse, catalogIfReadable, catalogUses } from "./catalog-models.ts";
+import { findStored } from "./find-stored.ts";
+import { describe } from "./list.ts";
+import { print, table } from "./output.ts";
+import { type GlobalOptions, setup } from "./setup.ts";
+import { when } from "./volume-words.ts";
+
+/** `muster show MODEL`: all that is known of a model on the volume, file by file. */
+export async function show(name: string, options: GlobalOptions): Promise<number> {
+  const { config, log } = setup({ logTo: "stderr", logFile: false, quiet: true });
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
+  const uses = catalogUses(await catalogIfReadable(config, log));
+  const found = findStored(name, await takeInventory(layout), uses);
+  const models = await Promise.all(found.map((entry) => inDetail(entry, uses.get(entry.model.key))));
+  print({ models }, options, () => models.map(inWords).join("\n\n"));
+  return 0;
+}
+
+async function inDetail(entry: InventoryEntry, use: CatalogUse | undefined) {
+  const files = await Promise.all(
+    entry.model.files.map(async (file) => ({
+      ...file,
+      present: await hasSize(join(entry.model.path, file.path), file.size),
+    })),
+  );
+  return { ...describe(entry, use), catalogModels: use?.models ?? [], files };
+}
+
+function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
+  const { source, location, requestedRevision, revision, pinned, files, heldBy } = model;
+  const missing = files.filter(({ present }) => !present).length;
+  const asked = pinned ? " (pinned)" : ` (of ${requestedRevision})`;
+  const workers = heldBy.map(
+    ({ name, host, workerType }) => `${name} on ${host}${workerType ? ` (${workerType})` : ""}`,
+  );
+  const lines = [
+    ["model", `${source}:${location}`],
+    ["in the catalog", model.catalogModels.join(", ") || "no"],
+    ["revision", `${revision}${asked}`],
+    ["state", model.complete ? "complete" : missing > 0 ? `${missing} files missing` : "not finished"],
+    ["quantization", model.quantization ?? "none"],
+    ["licence", model.license ?? "not known"],
+    ["size", `${bytes(model.bytes)} in ${files.length} files`],
+    ["fetched", when(model.storedAt)],
+    ["last used", when(model.lastUsedAt)],
+    ["worker types", model.workerTypes.join(", ") || "none"],
+    ["in use by", workers.join(", ") || "nobody"],
+    ["path", model.path],
+    ["record", model.key],
+  ];
+  const rows = files.map(({ path, size, digest, present }) => [
+    `  ${path}`,
+    present ? "" : "missing",
+    bytes(size),
+    `${digest.algorithm}:${digest.hex}`,
+  ]);
+  return `${table(lines)}\n${table(rows)}`;
+}

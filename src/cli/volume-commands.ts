@@ -1,0 +1,127 @@
+import { type Command, Option } from "commander";
+import { age, rate, several, size } from "./amounts.ts";
+
+/** The commands about the models on the volume; each loads when it runs. */
+
+type Define = <Arguments extends unknown[]>(definition: Command, run: (...args: Arguments) => Promise<number>) => void;
+type Options = { json?: boolean };
+
+const json = ["--json", "print JSON on standard output"] as const;
+
+const dryRun = ["--dry-run", "only say what would be done"] as const;
+const yes = ["--yes", "do not ask; required where there is no terminal"] as const;
+
+export function addVolumeCommands(program: Command, command: Define): void {
+  command(
+    program
+      .command("list")
+      .description("list the models on the volume: source, revision, quantization, size, last use, and who uses them")
+      .addOption(
+        new Option("--sort <order>", "largest or latest first").choices(["name", "size", "used", "fetched", "source"]),
+      )
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nExamples:\n  docker exec worker muster list\n  muster list --sort size\n  muster list --json",
+      ),
+    async (options: Options) => (await import("./list.ts")).list(options),
+  );
+
+  command(
+    program
+      .command("show")
+      .description("show all that is known of a model on the volume, file by file")
+      .argument("<model>", MODEL)
+      .option(...json)
+      .addHelpText("after", "\nExamples:\n  muster show mistral-7b-instruct\n  muster show acme/tiny@main --json"),
+    async (model: string, options: Options) => (await import("./show.ts")).show(model, options),
+  );
+
+  command(
+    program
+      .command("du")
+      .description("show what takes how much of the volume, by model, source and folder, largest first")
+      .option(...json)
+      .addHelpText("after", "\nExamples:\n  muster du\n  muster du --json"),
+    async (options: Options) => (await import("./du.ts")).du(options),
+  );
+
+  command(
+    program
+      .command("verify")
+      .description("read what is stored anew and hold it against the records; fetch what is wrong with --repair")
+      .argument("[models...]", `${MODEL}; all where none is given`)
+      .option("--repair", "fetch the wrong files anew, and only them")
+      .option("--rate <rate>", "most that it reads, such as 200MB/s; VERIFY_RATE otherwise", rate)
+      .option(
+        "--write-checksums",
+        "list the sha256 of what is right in checksums.txt on the volume, for `sha256sum -c`",
+      )
+      .option("--checksums [file]", "check what such a list says in place of the records")
+      .option(...dryRun)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nExamples:\n  docker exec worker muster verify\n  muster verify mistral-7b-instruct --repair\n  muster verify --rate 100MB/s --write-checksums\n  muster verify --checksums",
+      ),
+    async (models: string[], options: Options) => (await import("./verify.ts")).verify(models, options),
+  );
+
+  command(
+    program
+      .command("remove")
+      .description(
+        "take models off the volume; what other models share with them stays, and what a running worker needs",
+      )
+      .argument("<models...>", MODEL)
+      .option(...dryRun)
+      .option(...yes)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nExamples:\n  muster remove acme/tiny --dry-run\n  docker exec worker muster remove mistral-7b-instruct --yes",
+      ),
+    async (models: string[], options: Options) => (await import("./remove.ts")).remove(models, options),
+  );
+
+  command(
+    program
+      .command("prune")
+      .description(
+        "remove models by age or size, least recently used first, and what was left behind; never what a running worker needs",
+      )
+      .option("--older-than <age>", "models that were not used for so long, such as 30d", age)
+      .option("--max-size <size>", "until models take no more than this, such as 500GB", size)
+      .option("--keep-type <type>", "keep what this worker type could choose; may be given several times", several)
+      .option(...dryRun)
+      .option(...yes)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nWithout a rule only what was left behind goes: unfinished files and temporary ones, leases, nameless blobs.\n\nExamples:\n  muster prune --dry-run\n  muster prune --older-than 30d --yes\n  muster prune --max-size 500GB --keep-type gpu-worker --keep-type ocr",
+      ),
+    async (options: Options) => (await import("./prune.ts")).prune(options),
+  );
+
+  command(
+    program
+      .command("archive")
+      .description(
+        "move a model to another disk, checked against its record; HF_ENDPOINT or a `path` variant reads it back",
+      )
+      .argument("<model>", MODEL)
+      .argument("<folder>", "an absolute folder or a file:// URL; the model goes to base-models/ in it")
+      .option("--copy", "keep it on the volume too")
+      .option(...dryRun)
+      .option(...yes)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nExamples:\n  muster archive acme/tiny /mnt/cold --yes\n  muster archive mistral-7b-instruct /mnt/cold --copy\nBack again: HF_ENDPOINT=/mnt/cold muster sync mistral-7b-instruct",
+      ),
+    async (model: string, folder: string, options: Options) =>
+      (await import("./archive.ts")).archive(model, folder, options),
+  );
+}
+
+const MODEL = "a model of the catalog, or its name at the source, as `muster list` shows it";
