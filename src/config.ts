@@ -6,6 +6,7 @@ import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engi
 import { MusterError } from "./errors.ts";
 import { type GatewayConfig, gatewayConfig } from "./gateway-settings.ts";
 import { readMirrors } from "./mirrors.ts";
+import { type NatsSettings, readNatsSettings } from "./nats-settings.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
 import { showValue } from "./redact.ts";
@@ -62,6 +63,7 @@ export interface Config {
   coordinatorTokenFile: string | null;
   /** PEM text of the coordinator's authority. */
   coordinatorCa: string | null;
+  nats: NatsSettings;
   coordinatorCertificate: CertificateFiles | null;
   gateway: GatewayConfig;
   maxConnections: number;
@@ -177,6 +179,7 @@ function derive(given: Settings, problems: string[]): Config {
     coordinatorCa: given.COORDINATOR_CA_FILE
       ? readable("COORDINATOR_CA_FILE", given.COORDINATOR_CA_FILE, problems)
       : null,
+    nats: readNatsSettings(given, problems),
     coordinatorCertificate: certificateFiles(given, problems),
     gateway: gatewayConfig(given, problems),
     maxConnections: given.MAX_CONNECTIONS ?? 16,

@@ -62,6 +62,7 @@ export const errorCodes = {
   GPU_LOST: again,
   TIMEOUT: { exit: EXIT.tryAgain, retryable: false },
   QUEUE_FULL: again,
+  STORE_UNAVAILABLE: again,
   JOB_EXISTS: { exit: EXIT.usage, retryable: false },
   DRAINING: again,
   STALE_ATTEMPT: { exit: EXIT.failed, retryable: false },

@@ -212,7 +212,10 @@ command(
     .description("run the reference coordinator: an OpenAI gateway for workers, with jobs that survive")
     .option(...jsonLog)
     .option("--listen <host:port>", "address to listen on", "127.0.0.1:8400")
-    .option("--store <file>", "SQLite database that keeps the jobs; without it they are kept in memory only")
+    .option(
+      "--store <file or url>",
+      "SQLite database that keeps the jobs, or nats://HOST:4222, which several gateways share; without it (and without NATS_URL) they are kept in memory only",
+    )
     .option("--tls-cert <file>", "PEM file of a certificate: serve https and wss (or TLS_CERT_FILE)")
     .option("--tls-key <file>", "PEM file of its key (or TLS_KEY_FILE)")
     .option("--beat-ms <n>", "interval of the workers' beats", "10000")

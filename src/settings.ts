@@ -2,6 +2,7 @@ import * as z from "zod";
 import { engineSettings } from "./engine-settings.ts";
 import { gatewaySettings } from "./gateway-settings.ts";
 import { hardwareSettings } from "./hardware-settings.ts";
+import { natsSettings } from "./nats-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
@@ -112,6 +113,7 @@ export const settings = z.object({
     allowed: "a readable file",
     otherwise: "the system's authorities",
   }),
+  ...natsSettings,
   COORDINATOR_CERT_FILE: setting("Coordinator", path, {
     description:
       "PEM file of this worker's own certificate, for a coordinator that asks for one (mTLS); read again at every connection.",

@@ -1,14 +1,16 @@
 import { once } from "node:events";
-import { startCoordinator } from "../coordinator/coordinator.ts";
+import type { Config } from "../config.ts";
+import { type CoordinatorOptions, startCoordinator } from "../coordinator/coordinator.ts";
 import { openClientKeys, openTls, tokenSource } from "../coordinator/files.ts";
 import { openMemoryStore } from "../coordinator/stores/memory.ts";
 import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
+import { natsServers } from "../nats-settings.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
 interface CoordinatorFlags extends GlobalOptions {
   listen: string;
-  /** Path of an SQLite database. */
+  /** Path of an SQLite database, or URLs of NATS servers. */
   store?: string;
   beatMs: string;
   leaseMs: string;
@@ -47,7 +49,7 @@ export async function coordinator(options: CoordinatorFlags): Promise<number> {
     beatMs: milliseconds("--beat-ms", options.beatMs),
     leaseMs: milliseconds("--lease-ms", options.leaseMs),
     graceMs: milliseconds("--grace-ms", options.graceMs),
-    store: options.store ? openSqliteStore(options.store) : openMemoryStore(),
+    ...(await keeperOf(options.store, config)),
   });
   log.info(
     `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, OpenAI clients with the base URL ${server.url}/v1`,
@@ -55,6 +57,25 @@ export async function coordinator(options: CoordinatorFlags): Promise<number> {
   await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
   await server.close();
   return EXIT.ok;
+}
+
+/** What keeps the jobs. */
+async function keeperOf(
+  store: string | undefined,
+  { nats }: Config,
+): Promise<Pick<CoordinatorOptions, "store" | "backend">> {
+  const isNats = store !== undefined && /^(nats|tls):/i.test(store);
+  const servers = isNats ? natsServers(store) : store === undefined ? nats.servers : null;
+  if (isNats && !servers) {
+    throw new MusterError("USAGE", "--store has a URL of NATS that is none, or carries credentials (not shown).", {
+      hint: "For example: muster coordinator --store nats://nats:4222, with NATS_USER and NATS_PASSWORD_FILE",
+    });
+  }
+  if (servers) {
+    const { natsBackend } = await import("../coordinator/nats/open-nats.ts");
+    return { backend: natsBackend({ ...nats, servers }) };
+  }
+  return { store: store ? openSqliteStore(store) : openMemoryStore() };
 }
 
 function parseListen(listen: string): { hostname: string; port: number } {

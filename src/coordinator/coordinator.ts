@@ -6,6 +6,7 @@ import { hasSystemCode, MusterError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { CLOSE, type CoordinatorPayload, PROTOCOL_DEFAULTS, SUBPROTOCOL } from "../protocol.ts";
 import { VERSION } from "../system.ts";
+import { inProcess, type OpenBackend, type WorkerDirectory } from "./backend.ts";
 import { FleetFeed } from "./dashboard/fleet-feed.ts";
 import { FleetHistory } from "./dashboard/fleet-history.ts";
 import { Access, type Secret } from "./gateway/access/access.ts";
@@ -13,7 +14,6 @@ import type { ClientKey } from "./gateway/access/client-keys.ts";
 import { Limits } from "./gateway/access/limits.ts";
 import { digestOf } from "./gateway/access/secret.ts";
 import { createHttpApi } from "./gateway/http-api.ts";
-import { Dispatcher } from "./jobs/dispatcher.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import { ModelRequests } from "./models/model-requests.ts";
 import { openServer, type TlsMaterial } from "./open-server.ts";
@@ -42,6 +42,8 @@ export interface CoordinatorOptions extends Partial<Terms> {
   log: Logger;
   /** Where jobs are kept; in memory where not given. Closed with the coordinator. */
   store?: JobStore;
+  /** In place of `store`: what several gateways share. Closed with the coordinator. */
+  backend?: OpenBackend;
   /** Jobs that may wait; more are refused. */
   maxQueue?: number;
   /** Of each named key; null: as many as may altogether. */
@@ -63,7 +65,7 @@ export interface Coordinator extends AsyncDisposable {
   workers(): WorkerView[];
   jobs: Jobs;
   /** False where the worker is not connected. */
-  send(workerId: string, payload: CoordinatorPayload): boolean;
+  send(workerId: string, payload: CoordinatorPayload): Promise<boolean>;
   /** Sends the workers away with 1012, so that they come back once it runs again. */
   close(): Promise<void>;
 }
@@ -77,9 +79,9 @@ const OFFER_BYTES = 4096;
 /** How long a worker gets to answer a close frame. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** The reference coordinator: one process; workers in memory, jobs in its store. */
+/** The reference coordinator: one process, or one gateway of several that share a backend. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { host, log, store = openMemoryStore(), maxQueue = MAX_QUEUE, keepAliveMs = KEEP_ALIVE_MS } = options;
+  const { host, log, maxQueue = MAX_QUEUE, keepAliveMs = KEEP_ALIVE_MS } = options;
   const access = new Access({
     workerToken: secretOf(options.workerToken),
     clientToken: secretOf(options.clientToken),
@@ -90,12 +92,17 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const history = new FleetHistory();
-  const { workerChanged, workerLost, jobChanged: onChange } = history;
-  const registry = createWorkerRegistry({ ...terms, log, onChange: workerChanged, onLost: workerLost });
+  const { workerChanged, workerLost, jobChanged } = history;
+  const firstEpoch = options.backend ? Date.now() : 1;
+  const registry = createWorkerRegistry({ ...terms, log, firstEpoch, onChange: workerChanged, onLost: workerLost });
   const boundsOf = (client: string | null) => access.boundsOf(client);
-  const jobs = await Dispatcher.open({ ...terms, store, workers: registry, maxQueue, boundsOf, log, onChange });
-  const feed = new FleetFeed({ version: VERSION, history, registry, jobs });
-  const models = new ModelRequests({ workers: registry, log });
+  const jobRetentionMs = options.jobRetentionMs ?? JOB_RETENTION_MS;
+  const open = options.backend ?? inProcess(options.store ?? openMemoryStore());
+  const parts = { ...terms, registry, maxQueue, jobRetentionMs, boundsOf, log, jobChanged, workerChanged };
+  const backend = await open(parts);
+  const { jobs, store, workers } = backend;
+  const feed = new FleetFeed({ version: VERSION, history, registry: workers, jobs });
+  const models = new ModelRequests({ workers: { list: () => workers.list(), send: teller(workers) }, log });
   // The types lag behind: ws itself destroys a socket whose close frame stays unanswered this long.
   const settings: ServerOptions & { closeTimeout: number } = {
     noServer: true,
@@ -107,18 +114,24 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sockets = new WebSocketServer(settings);
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
-  const gateway = { jobs, registry, models, limits, feed, isOpen: () => access.isOpen, maxBody, keepAliveMs, log };
+  const gateway = {
+    ...{ jobs, registry: workers, models, limits, feed, maxBody, keepAliveMs, log },
+    isOpen: () => access.isOpen,
+    trouble: () => backend.trouble(),
+  };
   const { server, renew, needsCertificate } = openServer(options.tls);
   server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
     if (refuseUpgrade(request, socket, { access, needsCertificate })) return;
-    sockets.handleUpgrade(request, socket, head, (opened) => serveWorker(opened, { registry, jobs, terms, log }));
+    sockets.handleUpgrade(request, socket, head, (opened) =>
+      serveWorker(opened, { registry, jobs: backend.desk, terms, log }),
+    );
   });
   const port = await listen(server, options);
   const sweep = () => {
     registry.sweep();
-    jobs.sweep();
+    backend.sweep();
     models.sweep();
     access.sweep();
     limits.sweep();
@@ -126,8 +139,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   };
   const sweeper = setInterval(sweep, Math.min(1_000, terms.leaseMs / 4));
   const prune = () => {
-    const before = Date.now() - (options.jobRetentionMs ?? JOB_RETENTION_MS);
-    store.prune(before).catch((error: unknown) => log.error({ err: error }, "Old jobs could not be removed"));
+    store
+      .prune(Date.now() - jobRetentionMs)
+      .catch((error: unknown) => log.error({ err: error }, "Old jobs could not be removed"));
   };
   const pruner = setInterval(prune, PRUNE_MS);
 
@@ -139,7 +153,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     for (const socket of sockets.clients) socket.close(CLOSE.serviceRestart, "the coordinator stops");
     server.closeAllConnections();
     await gone;
-    await jobs.close();
+    await backend.close();
   };
   let closing: Promise<void> | null = null;
   const close = () => {
@@ -153,9 +167,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     url,
     wsUrl: url.replace(/^http/, "ws"),
     port,
-    workers: () => registry.list(),
+    workers: () => workers.list(),
     jobs,
-    send: (workerId, payload) => registry.send(workerId, payload),
+    send: async (workerId, payload) => await workers.send(workerId, payload),
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -170,6 +184,14 @@ function requireTokens(host: string, access: Access): void {
     `The coordinator would listen on ${host} without a token for ${missing.filter(Boolean).join(" and ")}.`,
     { hint: "Give both tokens (`openssl rand -hex 32` makes one), or listen on 127.0.0.1." },
   );
+}
+
+/** Where it is on its way to another gateway, as good as told: what comes of it is asked again. */
+function teller(workers: WorkerDirectory): (workerId: string, payload: CoordinatorPayload) => boolean {
+  return (workerId, payload) => {
+    const sent = workers.send(workerId, payload);
+    return typeof sent === "boolean" ? sent : (workers.get(workerId)?.connected ?? false);
+  };
 }
 
 function secretOf(given: string | null | Secret): Secret {

@@ -188,12 +188,12 @@ test("frames go to a connected worker only", async () => {
   using worker = await openRawWorker(peer.wsUrl);
   worker.send(hello());
   await until("it is there", () => peer.workers().length);
-  expect(peer.send("worker-1", { t: "models.ensure", models: ["a"] })).toBe(true);
-  expect(peer.send("worker-2", { t: "pause" })).toBe(false);
+  expect(await peer.send("worker-1", { t: "models.ensure", models: ["a"] })).toBe(true);
+  expect(await peer.send("worker-2", { t: "pause" })).toBe(false);
   await until("it got the frame", () => worker.frames.some((frame) => frame.t === "models.ensure"));
   worker.socket.close(1000);
   await until("it is gone", () => !peer.workers()[0]?.connected);
-  expect(peer.send("worker-1", { t: "pause" })).toBe(false);
+  expect(await peer.send("worker-1", { t: "pause" })).toBe(false);
 });
 
 test("closing sends the workers away with 1012, even those that do not answer, and frees the port", async () => {

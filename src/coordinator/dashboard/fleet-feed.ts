@@ -1,6 +1,6 @@
+import type { WorkerDirectory } from "../backend.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import type { Jobs } from "../jobs/jobs.ts";
-import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import type { FleetHello } from "./fleet-events.ts";
 import type { FleetHistory } from "./fleet-history.ts";
 import { summarizeJob, summarizeWorker } from "./summaries.ts";
@@ -11,7 +11,7 @@ export interface FleetFeedOptions {
   /** Of the coordinator. */
   version: string;
   history: FleetHistory;
-  registry: Pick<WorkerRegistry, "list" | "get">;
+  registry: Pick<WorkerDirectory, "list" | "get">;
   jobs: Pick<Jobs, "counts" | "list">;
 }
 

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "../../log.ts";
+import type { WorkerDirectory } from "../backend.ts";
 import type { FleetFeed } from "../dashboard/fleet-feed.ts";
 import type { Jobs } from "../jobs/jobs.ts";
 import type { ModelRequests } from "../models/model-requests.ts";
-import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import type { Caller } from "./access/access.ts";
 import type { Limits } from "./access/limits.ts";
 
@@ -17,7 +17,7 @@ export interface Answer {
 /** What handlers work with. */
 export interface Gateway {
   jobs: Jobs;
-  registry: WorkerRegistry;
+  registry: WorkerDirectory;
   models: ModelRequests;
   limits: Limits;
   feed: FleetFeed;
@@ -28,6 +28,8 @@ export interface Gateway {
   /** Between signs of life on a stream that has nothing to say. */
   keepAliveMs: number;
   log: Logger;
+  /** Why no jobs can be taken just now; null where they can. */
+  trouble(): string | null;
 }
 
 /** One request that may be answered. */

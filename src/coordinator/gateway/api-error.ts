@@ -28,6 +28,7 @@ const FORMS: Partial<Record<ErrorCode, ApiErrorForm>> = {
   GPU_LOST: trouble(502, "gpu_lost"),
   LEASE_LOST: trouble(502, "worker_lost"),
   TIMEOUT: trouble(504, "timeout"),
+  STORE_UNAVAILABLE: trouble(503, "store_unavailable"),
   QUEUE_FULL: limit("queue_full"),
   RATE_LIMITED: limit("rate_limit_exceeded"),
   QUOTA_EXCEEDED: limit("insufficient_quota"),

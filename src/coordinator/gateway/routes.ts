@@ -50,6 +50,16 @@ export const ROUTES: readonly Route[] = [
     handle: () => ({ status: 200, body: { status: "ok" } }),
   },
   {
+    ...{ method: "GET", path: "/readyz", access: "anyone", summary: "Whether the coordinator takes jobs now" },
+    answers: { 200: { description: "It does" }, 503: { description: "What keeps the jobs is out of reach" } },
+    handle: ({ gateway }) => {
+      const reason = gateway.trouble();
+      return reason === null
+        ? { status: 200, body: { status: "ok" } }
+        : { status: 503, body: { status: "unavailable", reason } };
+    },
+  },
+  {
     ...{ method: "GET", path: "/", access: "anyone", summary: "The dashboard", isPage: true },
     answers: { 200: { description: "A page; it asks for the token" } },
     handle: servePage,

@@ -21,11 +21,11 @@ export function showWorker({ gateway, params }: Call): Answer {
 }
 
 /** `POST /v1/workers/{id}/{command}` */
-export function commandWorker({ gateway, params: { id = "", command = "" } }: Call): Answer {
+export async function commandWorker({ gateway, params: { id = "", command = "" } }: Call): Promise<Answer> {
   if (!gateway.registry.get(id)) return notFound(`There is no worker ${id}.`);
   if (!isCommand(command))
     return notFound(`There is no command ${command}; there are ${Object.keys(COMMANDS).join(", ")}.`);
-  return gateway.registry.send(id, COMMANDS[command])
+  return (await gateway.registry.send(id, COMMANDS[command]))
     ? { status: 202, body: { object: "worker.command", id, command } }
     : { status: 409, body: apiError("worker_disconnected", `The worker ${id} is not connected.`) };
 }

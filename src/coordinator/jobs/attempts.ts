@@ -14,17 +14,19 @@ import { failed } from "./new-job.ts";
 import type { Turns } from "./turns.ts";
 
 export interface AttemptsOptions {
-  store: JobStore;
+  store: Pick<JobStore, "get" | "assign" | "release" | "commit">;
   workers: Pick<WorkerRegistry, "send" | "get">;
   boundsOf: (client: string | null) => ClientBounds;
   log: Logger;
   turns: Turns;
-  queue: JobQueue;
+  queue: Pick<JobQueue, "add" | "remove" | "lanes">;
   fleet: Fleet;
   assignments: Assignments;
-  followers: Followers;
-  admission: Admission;
+  followers: Pick<Followers, "state" | "end">;
+  admission: Pick<Admission, "departed">;
   matcher: Pick<Matcher, "look">;
+  /** The job is still this process's affair; always, where there is but one. */
+  isOurs?: (jobId: string) => Promise<boolean>;
   /** A job has another state. Called often; to be cheap. */
   onChange?: (job: JobRecord) => void;
 }
@@ -78,7 +80,11 @@ export class Attempts {
   /** Undone. `isStill`: asked when its turn has come. */
   giveBack(ref: JobRef, { code, message, isStill = () => true }: GiveBack): void {
     this.later(ref.jobId, async () => {
-      if (isStill()) await this.tryAgain(ref, failed(code, message));
+      const { assignments, isOurs = async () => true } = this.#options;
+      const assignment = assignments.get(ref.jobId);
+      if (!assignment || assignment.attempt !== ref.attempt || !isStill()) return;
+      if (await isOurs(ref.jobId)) await this.tryAgain(ref, failed(code, message));
+      else this.forget(assignment);
     });
   }
 
@@ -117,6 +123,11 @@ export class Attempts {
     const { workerId, attempt, sent } = assignment;
     if (sent) workers.send(workerId, { t: "job.cancel", jobId: id, attempt });
     return job;
+  }
+
+  /** Another process has it now. */
+  forget(assignment: Assignment): void {
+    this.#drop(assignment);
   }
 
   /** In the job's turn; a fault of the store is told, and the next sweep tries again. */

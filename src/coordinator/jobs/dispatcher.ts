@@ -1,7 +1,5 @@
 import type { JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
-import type { JobKind } from "../../model.ts";
-import type { JobErrorCode, WorkerFrame } from "../../protocol.ts";
 import type { JobStore } from "../stores/job-store.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import { Admission, type ClientBounds } from "./admission.ts";
@@ -11,14 +9,11 @@ import { Fleet } from "./fleet.ts";
 import { Followers } from "./followers.ts";
 import { JobQueue } from "./job-queue.ts";
 import type { JobRecord } from "./job-record.ts";
-import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs, Resume, WorkerJobs } from "./jobs.ts";
+import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "./jobs.ts";
 import { Matcher } from "./matcher.ts";
 import { failed, newJob, queuedJob, sameJob } from "./new-job.ts";
 import { Turns } from "./turns.ts";
-
-type Hello = Extract<WorkerFrame, { t: "hello" }>;
-type Result = Extract<WorkerFrame, { t: "job.result" }>;
-type Chunk = Extract<WorkerFrame, { t: "job.chunk" }>;
+import { WorkerDesk } from "./worker-desk.ts";
 
 export interface DispatcherOptions {
   store: JobStore;
@@ -33,17 +28,19 @@ export interface DispatcherOptions {
   onChange?: (job: JobRecord) => void;
 }
 
-/** Brings jobs to workers that have a slot and the model ready, and sees to it that each ends once. */
-export class Dispatcher implements Jobs, WorkerJobs {
+/** Brings jobs to workers that have a slot and the model ready, and sees to it that each ends once: all in one process. */
+export class Dispatcher implements Jobs {
   readonly #options: DispatcherOptions;
   readonly #turns = new Turns();
   readonly #queue = new JobQueue();
   readonly #fleet = new Fleet();
-  readonly #followers = new Followers((jobId) => this.#acknowledgeHeld(jobId));
+  readonly #followers = new Followers((jobId) => this.desk.acknowledgeHeld(jobId));
   readonly #assignments: Assignments;
   readonly #admission: Admission;
   readonly #matcher: Matcher;
   readonly #attempts: Attempts;
+  /** For the sessions with workers. */
+  readonly desk: WorkerDesk;
   #order = 0;
 
   /** Goes on with the jobs of the store that have not ended. */
@@ -72,6 +69,11 @@ export class Dispatcher implements Jobs, WorkerJobs {
       ...options,
       ...{ turns: this.#turns, queue: this.#queue, fleet: this.#fleet, assignments: this.#assignments },
       ...{ followers: this.#followers, admission: this.#admission, matcher: this.#matcher },
+    });
+    this.desk = new WorkerDesk({
+      ...options,
+      ...{ turns: this.#turns, fleet: this.#fleet, assignments: this.#assignments, followers: this.#followers },
+      ...{ matcher: this.#matcher, attempts: this.#attempts },
     });
   }
 
@@ -123,89 +125,6 @@ export class Dispatcher implements Jobs, WorkerJobs {
     });
   }
 
-  async joined({ workerId, jobs, results }: Hello): Promise<Resume[]> {
-    this.#fleet.reset(workerId);
-    this.#assignments.renew(workerId, jobs);
-    const has = [...jobs, ...results];
-    for (const { jobId, attempt, sent } of this.#assignments.of(workerId)) {
-      // An offer that still waits for the store goes out to this session.
-      if (sent && !has.some((ref) => ref.jobId === jobId && ref.attempt === attempt))
-        this.#attempts.giveBack({ jobId, attempt }, { code: "LEASE_LOST", message: "Its worker lost it." });
-    }
-    return jobs.map((ref) => {
-      const found = this.#assignments.find(ref, workerId);
-      return { jobId: ref.jobId, verdict: found ? "keep" : "abandon", cs: found?.cs ?? 0 };
-    });
-  }
-
-  updated(workerId: string): void {
-    this.#fleet.update(workerId, this.#options.workers.get(workerId));
-    this.#matcher.look(this.#fleet.lanesOf(workerId));
-  }
-
-  leaves(workerId: string): void {
-    this.#fleet.remove(workerId);
-    for (const ref of this.#assignments.of(workerId))
-      this.#attempts.giveBack(ref, { code: "DRAINING", message: "Its worker has left." });
-  }
-
-  disconnected(workerId: string): void {
-    this.#fleet.reset(workerId);
-  }
-
-  credit(workerId: string, kind: JobKind, n: number): void {
-    this.#fleet.credit(workerId, kind, n);
-    this.#matcher.look(this.#fleet.lanesOf(workerId));
-  }
-
-  accepted(workerId: string, ref: JobRef): void {
-    this.renew(workerId, [ref]);
-    const found = this.#assignments.find(ref, workerId);
-    if (!found || found.answered) return;
-    found.answered = true;
-    this.#fleet.answered(workerId, found.job, "accepted");
-  }
-
-  rejected(workerId: string, ref: JobRef, code: JobErrorCode): void {
-    const found = this.#assignments.find(ref, workerId);
-    if (!found) return;
-    this.#options.log.debug({ jobId: ref.jobId, workerId, code }, "A worker turned a job down");
-    const isWrong = code === "UNSUPPORTED";
-    if (!found.answered) this.#fleet.answered(workerId, found.job, isWrong ? "none" : "declined");
-    found.answered = true;
-    const { kind, model } = found.job;
-    const outcome = failed(code, `The model ${model} does not take jobs of the kind ${kind}.`);
-    if (isWrong) this.#attempts.later(ref.jobId, () => this.#attempts.end(ref.jobId, ref.attempt, outcome));
-    else this.#attempts.requeue(found);
-  }
-
-  renew(workerId: string, jobs: readonly JobRef[]): { renewed: string[]; lost: string[] } {
-    // The order to cancel it may have been lost with a socket.
-    for (const { jobId, attempt } of jobs.filter((ref) => this.#assignments.find(ref, workerId)?.cancelled))
-      this.#options.workers.send(workerId, { t: "job.cancel", jobId, attempt });
-    return this.#assignments.renew(workerId, jobs);
-  }
-
-  chunk(workerId: string, { jobId, attempt, cs, delta }: Chunk, bytes: number): number | null {
-    const found = this.#assignments.find({ jobId, attempt }, workerId);
-    if (!found) return null;
-    if (cs === found.cs) {
-      found.cs += 1;
-      this.#followers.chunk(jobId, { type: "chunk", attempt, cs, delta }, { bytes, keep: !found.job.attended });
-    }
-    found.held = this.#followers.isSlow(jobId);
-    return found.held ? null : found.cs;
-  }
-
-  result(workerId: string, { jobId, attempt, status, output, error, usage, timings }: Result): Promise<void> {
-    return this.#turns.take(jobId, async () => {
-      if (error?.retryable && status === "failed")
-        await this.#attempts.tryAgain({ jobId, attempt }, failed(error.code, error.message));
-      else await this.#attempts.end(jobId, attempt, { status, output, ...(error && { error }), usage, timings });
-      this.#options.log.debug({ jobId, attempt, workerId, status }, "A job has ended at its worker");
-    });
-  }
-
   /** Ends what has waited too long, and takes jobs from workers that are silent for too long. To be called often. */
   sweep(): void {
     for (const { id, attempt } of this.#queue.overdue(Date.now())) {
@@ -213,23 +132,8 @@ export class Dispatcher implements Jobs, WorkerJobs {
         if (this.#queue.has(id)) await this.#attempts.end(id, attempt, failed("TIMEOUT", "No worker took it in time."));
       });
     }
-    for (const assignment of this.#assignments.expired(performance.now())) {
-      this.#attempts.giveBack(assignment, {
-        code: "LEASE_LOST",
-        message: "Its worker has not been heard of for too long.",
-        isStill: () => assignment.expiresAt < performance.now(),
-      });
-    }
-    this.#fleet.keep((id) => this.#options.workers.get(id) !== null);
+    this.desk.sweep();
     this.#matcher.look(this.#queue.lanes());
-  }
-
-  #acknowledgeHeld(jobId: string): void {
-    const found = this.#assignments.get(jobId);
-    if (!found?.held || this.#followers.isSlow(jobId)) return;
-    found.held = false;
-    const { workerId, attempt, cs } = found;
-    this.#options.workers.send(workerId, { t: "chunk.ack", jobId, attempt, cs: cs - 1 });
   }
 
   async close(): Promise<void> {

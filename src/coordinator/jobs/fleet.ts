@@ -105,6 +105,18 @@ export class Fleet {
     return best?.id ?? null;
   }
 
+  /** Lanes of which somebody would take a job. */
+  openLanes(): string[] {
+    return [...this.#open.keys()];
+  }
+
+  /** How many jobs of the lane would be taken now. */
+  roomFor(lane: string, kind: JobKind): number {
+    const now = performance.now();
+    const members = [...(this.#open.get(lane) ?? [])].filter(({ declined }) => (declined.get(lane) ?? 0) <= now);
+    return members.reduce((sum, member) => sum + freeOf(member, kind), 0);
+  }
+
   /** Lanes of which this worker would take a job. */
   lanesOf(id: string): string[] {
     const member = this.#members.get(id);

@@ -75,6 +75,11 @@ export class Followers {
     this.#channels.delete(job.id);
   }
 
+  /** Somebody follows it. */
+  has(jobId: string): boolean {
+    return (this.#channels.get(jobId)?.followers.size ?? 0) > 0;
+  }
+
   isSlow(jobId: string): boolean {
     return [...(this.#channels.get(jobId)?.followers ?? [])].some(({ isSlow }) => isSlow);
   }

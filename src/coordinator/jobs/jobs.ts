@@ -75,7 +75,10 @@ export interface Resume {
 
 /** For the sessions with workers. */
 export interface WorkerJobs {
-  /** A worker has come: what it has of ours it may keep; what it should have and has not is for others. */
+  /**
+   * A worker has come: what it has of ours it may keep; what it should have and has not is for others. Throws SUPERSEDED
+   * where a newer process runs under its id.
+   */
   joined(hello: Hello): Promise<Resume[]>;
   /** Its models, or whether it is ready, may have changed. */
   updated(workerId: string): void;
@@ -86,7 +89,8 @@ export interface WorkerJobs {
   credit(workerId: string, kind: JobKind, n: number): void;
   accepted(workerId: string, ref: JobRef): void;
   rejected(workerId: string, ref: JobRef, code: JobErrorCode): void;
-  renew(workerId: string, jobs: readonly JobRef[]): { renewed: string[]; lost: string[] };
+  /** Null: nothing may be promised now, so that the beat is to stay without an answer. */
+  renew(workerId: string, jobs: readonly JobRef[]): { renewed: string[]; lost: string[] } | null;
   /**
    * Gives the number of chunks that have come in order, to be acknowledged now; null where that has to wait, because
    * somebody reads slowly, or where they are nobody's. `bytes`: of its frame.

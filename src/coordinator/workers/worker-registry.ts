@@ -35,6 +35,8 @@ export interface WorkerRegistry {
   get(id: string): WorkerView | null;
   /** False where the worker is not connected. */
   send(id: string, payload: CoordinatorPayload): boolean;
+  /** The worker is at another gateway now. */
+  lose(id: string, to: { sameProcess: boolean }): void;
   /** Drops what was silent for too long; to be called often. */
   sweep(): void;
 }
@@ -55,6 +57,8 @@ export interface RegistryOptions {
   leaseMs: number;
   graceMs: number;
   log: Logger;
+  /** Gateways that share workers begin at different ones. */
+  firstEpoch?: number;
   /** Something of this worker is new, or it is gone. Called often; to be cheap. */
   onChange?: (id: string) => void;
   /** It was silent for so long that it is forgotten. */
@@ -63,10 +67,10 @@ export interface RegistryOptions {
 
 /** The workers by id, in memory. */
 export function createWorkerRegistry(options: RegistryOptions): WorkerRegistry {
-  const { leaseMs, graceMs, log, onChange, onLost } = options;
+  const { leaseMs, graceMs, log, firstEpoch = 1, onChange, onLost } = options;
   const workers = new Map<string, WorkerRecord>();
   // One count for all workers, so that it rises even for a worker that was forgotten in between.
-  let epochs = 0;
+  let epochs = firstEpoch - 1;
 
   return {
     join(hello, peer) {
@@ -114,6 +118,13 @@ export function createWorkerRegistry(options: RegistryOptions): WorkerRegistry {
       return known ? { ...known.view } : null;
     },
     send: (id, payload) => workers.get(id)?.peer?.send(payload) ?? false,
+    lose(id, { sameProcess }) {
+      const known = workers.get(id);
+      if (sameProcess) known?.peer?.drop("connected to another gateway");
+      else known?.peer?.supersede();
+      workers.delete(id);
+      onChange?.(id);
+    },
     sweep() {
       const now = performance.now();
       for (const [id, { view, peer, heardAt }] of workers) {

@@ -1,4 +1,5 @@
 import { WebSocket } from "ws";
+import { toMusterError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import {
   CLOSE,
@@ -58,6 +59,11 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
     if (!member) return peer.supersede();
     waiting = [];
     welcomeTo(hello, member).catch((error: unknown) => {
+      if (toMusterError(error).code === "SUPERSEDED") {
+        // Nobody is to wait for it.
+        member?.bye();
+        return peer.supersede();
+      }
       log.error({ err: error, workerId }, "A worker could not be welcomed");
       socket.close(CLOSE.tryAgainLater, "the jobs are out of reach");
     });
@@ -99,7 +105,8 @@ interface Speaker extends SessionContext {
 function take(frame: Exclude<WorkerFrame, Hello>, { workerId, member, peer, jobs, bytes, log }: Speaker): void {
   if (frame.t === "beat") {
     member.beat(frame);
-    peer.send({ t: "beat.ack", n: frame.n, ...jobs.renew(workerId, frame.jobs) });
+    const leases = jobs.renew(workerId, frame.jobs);
+    if (leases) peer.send({ t: "beat.ack", n: frame.n, ...leases });
     jobs.updated(workerId);
   } else if (frame.t === "model.state") {
     member.model(frame);

@@ -5,11 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { isFinal, type JobRecord } from "../../../src/coordinator/jobs/job-record.ts";
+import { openLayout } from "../../../src/coordinator/nats/layout.ts";
+import { NatsStore } from "../../../src/coordinator/nats/nats-store.ts";
 import { dayOf, type JobStore } from "../../../src/coordinator/stores/job-store.ts";
 import { openMemoryStore } from "../../../src/coordinator/stores/memory.ts";
 import { openSqliteStore } from "../../../src/coordinator/stores/sqlite.ts";
+import { quietLog } from "../../register/worker.ts";
+import { type NatsServer, startNatsServer, withoutNats } from "../nats/nats-server.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -35,14 +39,29 @@ function job(id: string, change: Partial<JobRecord> = {}): JobRecord {
 
 const DONE = { status: "done", output: { text: "hello" }, usage: { total_tokens: 3 } } as const;
 
-const stores: [string, () => JobStore][] = [
-  ["memory", openMemoryStore],
-  ["sqlite", () => openSqliteStore(join(folder, "jobs.db"))],
+let nats: NatsServer | null = null;
+beforeAll(async () => {
+  nats = withoutNats ? null : await startNatsServer();
+});
+afterAll(() => nats?.[Symbol.asyncDispose]());
+
+async function openNatsStore(): Promise<JobStore> {
+  const link = await nats!.link(`t${crypto.randomUUID().slice(0, 8)}`);
+  const layout = await openLayout(link, { jobRetentionMs: 60_000, leaseMs: 1_000, graceMs: 1_000 });
+  return new NatsStore({ link, layout, gateway: "gateway", log: quietLog });
+}
+
+const stores: [string, () => JobStore | Promise<JobStore>, boolean][] = [
+  ["memory", openMemoryStore, false],
+  ["sqlite", () => openSqliteStore(join(folder, "jobs.db")), false],
+  ["nats", openNatsStore, withoutNats],
 ];
 
-describe.each(stores)("the %s store", (_name, open) => {
+describe.each(stores)("the %s store", (name, open, isAway) => {
+  beforeEach(({ skip }) => skip(isAway, "nats-server is not installed"));
+
   it("keeps a job as it came, once", async () => {
-    const store = open();
+    const store = await open();
     expect(await store.insert(job("a"))).toBe(true);
     expect(await store.insert(job("a", { model: "other" }))).toBe(false);
     expect(await store.get("a")).toEqual(job("a"));
@@ -51,7 +70,7 @@ describe.each(stores)("the %s store", (_name, open) => {
   });
 
   it("lists what has not ended in the order in which it came", async () => {
-    const store = open();
+    const store = await open();
     for (const id of ["c", "a", "b"]) await store.insert(job(id));
     await store.assign("a", "w");
     await store.commit("c", 0, { status: "cancelled" });
@@ -63,7 +82,7 @@ describe.each(stores)("the %s store", (_name, open) => {
   });
 
   it("ends a job once, by its newest attempt", async () => {
-    const store = open();
+    const store = await open();
     await store.insert(job("a"));
     expect(await store.assign("a", "w1")).toMatchObject({ state: "assigned", attempt: 1, workerId: "w1" });
     expect(await store.assign("a", "w2")).toBeNull();
@@ -87,7 +106,7 @@ describe.each(stores)("the %s store", (_name, open) => {
   });
 
   it("keeps of an end what is to be kept, and counts tokens by client and day", async () => {
-    const store = open();
+    const store = await open();
     const today = dayOf(Date.now());
     await store.insert(job("plain", { client: "alice" }));
     await store.insert(job("kept", { client: "alice", keepInput: true }));
@@ -106,7 +125,7 @@ describe.each(stores)("the %s store", (_name, open) => {
   });
 
   it("lists by client and state, newest first, in pages, and forgets what ended long ago", async () => {
-    const store = open();
+    const store = await open();
     for (const id of ["a", "b", "c", "d"]) await store.insert(job(id, { client: id === "c" ? "bob" : null }));
     await store.commit("b", 0, DONE);
     const ids = async (filter: Parameters<JobStore["list"]>[0]) =>
@@ -123,7 +142,7 @@ describe.each(stores)("the %s store", (_name, open) => {
   });
 
   it("takes many changes at once", async () => {
-    const store = open();
+    const store = await open();
     const many = Array.from({ length: 200 }, (_, index) => `job-${index % 100}`);
     const inserted = await Promise.all(many.map((id) => store.insert(job(id))));
     expect(inserted.filter(Boolean)).toHaveLength(100);
@@ -142,7 +161,7 @@ describe.each(stores)("the %s store", (_name, open) => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
         for (const end of ["", "-wal", "-shm"]) rmSync(join(folder, `jobs.db${end}`), { force: true });
-        const store = open();
+        const store = await open();
         const ended = new Map<string, number>();
         for (const { what, id, attempt } of steps) {
           const before = await store.get(id);
@@ -166,7 +185,7 @@ describe.each(stores)("the %s store", (_name, open) => {
         }
         await store.close();
       }),
-      { numRuns: 60 },
+      { numRuns: name === "nats" ? 15 : 60 },
     );
   });
 });

@@ -2,20 +2,26 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Random, seededRandom } from "../../../scripts/seeded-random.ts";
+import { startNatsServer } from "../../coordinator/nats/nats-server.ts";
 import { type Muster, type Place, place, startMuster } from "../muster.ts";
 import { closedPort } from "../services.ts";
 import { type CountingEngine, startCountingEngine } from "./counting-engine.ts";
 import { type CuttingProxy, startCuttingProxy } from "./cutting-proxy.ts";
 
 /**
- * A coordinator, three workers and an engine with faults: jobs go through while workers and the coordinator are killed,
- * and sockets cut and stalled, in an order that the seed decides.
+ * A coordinator (on NATS three gateways, and nats-server), three workers and an engine with faults: jobs go through while
+ * workers, coordinators and nats-server are killed, and sockets cut and stalled, in an order that the seed decides.
  */
 export interface ChaosOptions {
   jobs: number;
   seed: number;
+  store?: ChaosStore;
+  /** Kills and cuts end after so long; else with the last job. */
+  troubleMs?: number;
   say?: (line: string) => void;
 }
+
+export type ChaosStore = "sqlite" | "nats";
 
 export interface ChaosReport {
   done: number;
@@ -31,6 +37,7 @@ export interface ChaosReport {
 }
 
 const WORKERS = 3;
+const GATEWAYS = 3;
 const SUBMITTED_AT_ONCE = 50;
 const TERMS = ["--beat-ms", "300", "--lease-ms", "1500", "--grace-ms", "1500"];
 const TOKEN = "coordinator-secret-0123456789";
@@ -43,12 +50,18 @@ interface JobAnswer {
   error: { code: string } | null;
 }
 
-export async function runChaos({ jobs, seed, say = () => undefined }: ChaosOptions): Promise<ChaosReport> {
+export async function runChaos({
+  jobs,
+  seed,
+  store = "sqlite",
+  troubleMs,
+  say = () => undefined,
+}: ChaosOptions): Promise<ChaosReport> {
   const startedAt = performance.now();
   const random = seededRandom(seed);
   await using stack = new AsyncDisposableStack();
   const engine = stack.use(await startCountingEngine(seededRandom(seed + 1)));
-  const fleet = stack.use(await startFleet(engine, random));
+  const fleet = stack.use(await startFleet(engine, { random, store }));
   const names = Array.from({ length: jobs }, (_, index) => `job-${index}`);
   const call = (path: string, init: RequestInit = {}) =>
     untilAnswered(() =>
@@ -56,7 +69,8 @@ export async function runChaos({ jobs, seed, say = () => undefined }: ChaosOptio
     );
 
   const stop = new AbortController();
-  const troubles = fleet.trouble(stop.signal, say);
+  const over = troubleMs === undefined ? stop.signal : AbortSignal.any([stop.signal, AbortSignal.timeout(troubleMs)]);
+  const troubles = fleet.trouble(over, say);
   const answers = new Map<string, JobAnswer>();
   try {
     for (let first = 0; first < jobs; first += SUBMITTED_AT_ONCE) {
@@ -123,9 +137,19 @@ interface Member {
   agent: Muster;
 }
 
-async function startFleet(engine: CountingEngine, random: Random): Promise<Fleet> {
+async function startFleet(
+  engine: CountingEngine,
+  { random, store }: { random: Random; store: ChaosStore },
+): Promise<Fleet> {
   await using starting = new AsyncDisposableStack();
-  const port = await closedPort();
+  const nats = store === "nats" ? starting.use(await startNatsServer()) : null;
+  const ports = await Promise.all(Array.from({ length: nats ? GATEWAYS : 1 }, () => closedPort()));
+  // The load balancer: the next one that there is, whether it lives or not.
+  let turn = 0;
+  const nextPort = () => {
+    turn += 1;
+    return ports[turn % ports.length]!;
+  };
   const shared = starting.use(place());
   const catalog = join(shared.folder, "types.json");
   const model = join(shared.folder, "echo");
@@ -137,9 +161,9 @@ async function startFleet(engine: CountingEngine, random: Random): Promise<Fleet
   const types = { chaos: { gpu: "none", models: ["echo"], slots: { chat: 8 } } };
   writeFileSync(catalog, JSON.stringify({ models, workerTypes: types }));
 
-  const startCoordinator = () => {
-    const store = join(shared.folder, "jobs.db");
-    const args = ["coordinator", "--listen", `127.0.0.1:${port}`, "--store", store, ...TERMS];
+  const startCoordinator = (port: number) => {
+    const where = nats?.url ?? join(shared.folder, "jobs.db");
+    const args = ["coordinator", "--listen", `127.0.0.1:${port}`, "--store", where, ...TERMS];
     return startMuster(args, { ...shared.env, COORDINATOR_TOKEN: TOKEN });
   };
   const startWorker = (here: Place, proxy: CuttingProxy) =>
@@ -151,12 +175,13 @@ async function startFleet(engine: CountingEngine, random: Random): Promise<Fleet
       COORDINATOR_URL: `ws://127.0.0.1:${proxy.port}`,
       COORDINATOR_TOKEN: TOKEN,
     });
-  let coordinator = startCoordinator();
+  const coordinators = ports.map((port) => ({ port, process: startCoordinator(port) }));
   const members: Member[] = [];
-  starting.defer(() => coordinator[Symbol.asyncDispose]());
+  for (const coordinator of coordinators) starting.defer(() => coordinator.process[Symbol.asyncDispose]());
+  const front = starting.use(await startCuttingProxy(nextPort));
   for (let index = 0; index < WORKERS; index += 1) {
     const here = starting.use(place());
-    const proxy = starting.use(await startCuttingProxy(() => port));
+    const proxy = starting.use(await startCuttingProxy(nextPort));
     const member = { here, proxy, agent: startWorker(here, proxy) };
     members.push(member);
     // Before its folder goes: a worker that lives would write there.
@@ -185,14 +210,22 @@ async function startFleet(engine: CountingEngine, random: Random): Promise<Fleet
       proxy.flow();
     },
     "restart the coordinator": async () => {
-      coordinator.kill(random.oneOf(["SIGKILL", "SIGTERM"] as const));
-      await coordinator.exited;
+      const coordinator = random.oneOf(coordinators);
+      coordinator.process.kill(random.oneOf(["SIGKILL", "SIGTERM"] as const));
+      await coordinator.process.exited;
       await sleep(random.between(0, 300));
-      coordinator = startCoordinator();
+      coordinator.process = startCoordinator(coordinator.port);
     },
+    ...(nats && {
+      "kill nats-server": async () => {
+        await nats.stop(random.oneOf(["SIGKILL", "SIGTERM"] as const));
+        await sleep(random.between(0, 2_000));
+        await nats.start();
+      },
+    }),
   };
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://127.0.0.1:${front.port}`,
     async trouble(signal, say) {
       const events: Record<string, number> = {};
       while (!signal.aborted) {
