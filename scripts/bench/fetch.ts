@@ -8,7 +8,7 @@ import { writeSite } from "./hub/site.ts";
 import { isFull, type Options, parseOptions, USAGE } from "./options.ts";
 import { toDocument } from "./report/document.ts";
 import { describeMachine, describeOrigin } from "./report/machine.ts";
-import { DOCUMENT, KEPT_FIGURES, mergeWithKept, type Results, writeResults } from "./report/results.ts";
+import { DOCUMENT, KEPT_FIGURES, mergeWithKept, NOTHING, type Results, writeResults } from "./report/results.ts";
 import { type Bench, runScenario } from "./run-scenario.ts";
 import { allScenarios, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { findMissing } from "./tools/missing.ts";
@@ -75,13 +75,7 @@ async function measureAll({ options, scenarios, agent, place }: Plan): Promise<R
   const nginx = await startNginx(place, nginxOptions);
   const origin = await describeOrigin(place);
   const bench: Bench = { place, rounds: options.rounds, sets, nginx, nginxOptions, scratch, missing, origin, say };
-  const results: Results = {
-    machine: await describeMachine(place),
-    scenarios: [],
-    agent: null,
-    jobs: null,
-    images: null,
-  };
+  const results: Results = { ...NOTHING, scenarios: [], machine: await describeMachine(place) };
   for (const scenario of scenarios) results.scenarios.push(await runScenario(scenario, bench));
   if (agent) results.agent = await measureAgent(bench, warmScenario(options).set.name);
   return results;

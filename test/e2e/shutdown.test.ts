@@ -103,7 +103,7 @@ test.concurrent("as the coordinator asks: it drains and leaves", async ({ expect
   using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, ...coordinator.env });
   await using agent = startMuster(["start"], here.env);
   const { id } = await coordinator.worker("it is ready", ({ ready }) => ready);
-  expect(coordinator.send(id, { t: "drain" })).toBe(true);
+  expect(await coordinator.send(id, { t: "drain" })).toBe(true);
   const { code, stdout } = await agent.exited;
   expect(code).toBe(0);
   expect(stdout).toMatch(/INFO {2}Asked to drain\n.*INFO {2}Draining: asked by the coordinator\n.*Stopped\n$/);
@@ -130,7 +130,7 @@ test.concurrent("the coordinator hears of it while the engine still ends its wor
   const draining = await coordinator.worker("it drains", ({ state }) => state === "draining");
   expect(draining).toMatchObject({ connected: true, ready: false });
   // It cannot be called back.
-  expect(coordinator.send(draining.id, { t: "resume" })).toBe(true);
+  expect(await coordinator.send(draining.id, { t: "resume" })).toBe(true);
   await agent.line(/Asked to resume/);
   expect((await runMuster(["health", "--ready"], here.env)).code).toBe(1);
   expect(await coordinator.list()).toMatchObject([{ state: "draining", ready: false }]);

@@ -210,7 +210,7 @@ test("the same process may reconnect; its older socket is no rival", async () =>
   await using worker = startWorker(peer.wsUrl);
   await until("it is there", () => peer.workers()[0]?.connected);
   const registeredAt = peer.workers()[0]?.registeredAt;
-  expect(peer.send("worker-1", { t: "reconnect" })).toBe(true);
+  expect(await peer.send("worker-1", { t: "reconnect" })).toBe(true);
   await until("it came back", () => peer.workers()[0]?.epoch === 2 && peer.workers()[0]?.connected);
   await until("it is told so", () => worker.board.current.coordinator?.epoch === 2);
   expect(peer.workers()).toMatchObject([{ bootId: worker.board.current.bootId, registeredAt }]);

@@ -4,6 +4,8 @@ import { checkGoals, type Goal } from "./goals.ts";
 import { median, mediansOf } from "./medians.ts";
 import type {
   AgentResult,
+  FleetResult,
+  FleetRound,
   ImagesResult,
   ImagesRound,
   JobsResult,
@@ -18,7 +20,8 @@ export function toDocument(results: Results): string {
   const sections = [
     `# Benchmarks
 
-Written by \`npm run bench\`, \`npm run bench:jobs\` and \`npm run bench:images\` from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
+Written by \`npm run bench\`, \`npm run bench:jobs\`, \`npm run bench:fleet\` and
+\`npm run bench:images\` from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
 with one worker process, on loopback, the files in the page cache), so client and server share the cores. Tools take turns
 within a round; each run starts with an empty folder and a synced disk. Figures are medians of the rounds: wall seconds from
 exec to exit, CPU seconds (user and system) and peak memory of the whole process by GNU time. Quote the ratios: machines differ.
@@ -28,6 +31,7 @@ ${results.machine}`,
     ...results.scenarios.map(scenarioTable),
     ...(results.agent ? [agentTable(results.agent)] : []),
     ...(results.jobs ? [jobsTable(results.jobs)] : []),
+    ...(results.fleet ? [fleetTable(results.fleet)] : []),
     ...(results.images ? [imagesTable(results.images)] : []),
   ];
   return `${sections.join("\n\n")}\n`;
@@ -128,6 +132,22 @@ Of the CPU worker, under podman with the host's network; all is on the volume, a
 | RSS at rest, 10 s after | ${of("restRssMib")} MiB | |
 | peak RSS of a sync of 2 GiB, in a container of 512 MiB | ${fetchingRssMib} MiB | ≤ 130 MiB |
 | SIGTERM to the container's end | ${of("stopMs")} ms | |`;
+}
+
+function fleetTable({ workers, rounds, ...origin }: FleetResult): string {
+  const of = (key: keyof FleetRound) => median(rounds.map((round) => round[key]));
+  return `## The coordinator with a fleet
+
+${workers} workers, each with a WebSocket of its own and a beat every 10 s, simulated by one process on the same cores; jobs come by
+\`POST /v1/chat/completions\` and are kept in SQLite. ${takenAt(origin, rounds.length)}
+
+| what | measured | goal |
+| --- | --- | --- |
+| CPU while they beat | ${(100 * of("cpuShare")).toFixed(1)} % of a core | ≤ 15 % |
+| RSS of the coordinator for each | ${of("rssKibPerWorker").toFixed(1)} KiB | ≤ 25 KiB |
+| from request to answer, p50 | ${of("dispatchP50Ms").toFixed(2)} ms | ≤ 3 ms |
+| from request to answer, p99 | ${of("dispatchP99Ms").toFixed(2)} ms | ≤ 20 ms |
+| jobs, 64 at once | ${of("jobsPerSecond").toFixed(0)} a second | |`;
 }
 
 /** Names of tools may be shell lines. */

@@ -47,6 +47,16 @@ const imagesResult = origin.extend({
   /** Peak of `muster sync` in a container of 512 MiB that fetches 2 GiB. */
   fetchingRssMib: z.number(),
 });
+const fleetRound = z.object({
+  /** Of one core, while all workers beat and nothing else happens. */
+  cpuShare: z.number(),
+  rssKibPerWorker: z.number(),
+  /** From request to answer, of a worker that takes no time. */
+  dispatchP50Ms: z.number(),
+  dispatchP99Ms: z.number(),
+  jobsPerSecond: z.number(),
+});
+const fleetResult = origin.extend({ workers: z.number(), rounds: z.array(fleetRound) });
 const results = z.object({
   /** Hardware and versions, in words. */
   machine: z.string(),
@@ -54,6 +64,7 @@ const results = z.object({
   agent: agentResult.nullable(),
   jobs: jobsResult.nullable().default(null),
   images: imagesResult.nullable().default(null),
+  fleet: fleetResult.nullable().default(null),
 });
 
 export type Run = z.infer<typeof run>;
@@ -64,11 +75,15 @@ export type JobsRound = z.infer<typeof jobsRound>;
 export type JobsResult = z.infer<typeof jobsResult>;
 export type ImagesRound = z.infer<typeof imagesRound>;
 export type ImagesResult = z.infer<typeof imagesResult>;
+export type FleetRound = z.infer<typeof fleetRound>;
+export type FleetResult = z.infer<typeof fleetResult>;
 export type Results = z.infer<typeof results>;
 
 const ORDER: readonly string[] = SCENARIOS;
 export const KEPT_FIGURES = join(ROOT, "docs", "benchmarks.json");
 export const DOCUMENT = join(ROOT, "docs", "benchmarks.md");
+
+export const NOTHING: Omit<Results, "machine"> = { scenarios: [], agent: null, jobs: null, images: null, fleet: null };
 
 /** What a bench has measured; parts that others measure may be left out. */
 export type Fresh = Pick<Results, "machine"> & Partial<Results>;
@@ -77,17 +92,18 @@ export type Fresh = Pick<Results, "machine"> & Partial<Results>;
 export async function mergeWithKept({ machine, ...fresh }: Fresh): Promise<Results> {
   const text = await readFile(KEPT_FIGURES, "utf8").catch(() => null);
   const found = text === null ? null : results.parse(JSON.parse(text));
-  const kept = found?.machine === machine ? found : { machine, scenarios: [], agent: null, jobs: null, images: null };
+  const kept = found?.machine === machine ? found : { ...NOTHING, machine };
   const names = new Set(fresh.scenarios?.map(({ name }) => name));
   const scenarios = [...kept.scenarios.filter(({ name }) => !names.has(name)), ...(fresh.scenarios ?? [])];
   scenarios.sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
-  const { agent, jobs, images } = kept;
+  const { agent, jobs, images, fleet } = kept;
   return {
     machine,
     scenarios,
     agent: fresh.agent ?? agent,
     jobs: fresh.jobs ?? jobs,
     images: fresh.images ?? images,
+    fleet: fresh.fleet ?? fleet,
   };
 }
 

@@ -4,11 +4,17 @@ import type { ModelReport } from "../../protocol.ts";
 import type { WorkerView } from "../workers/worker-view.ts";
 import { laneOf, type QueuedJob } from "./job-queue.ts";
 
+type View = Pick<WorkerView, "connected" | "ready" | "slots" | "models">;
+
 interface Member {
   id: string;
+  /** What all of the following was made from. */
+  seen: View | null;
   slots: Slots;
   /** Models that are ready, by each of their names. */
   ready: Map<string, string>;
+  /** One model, whatever its names. */
+  hasOne: boolean;
   /** By its own last word, less what it has accepted since. */
   told: Slots;
   /** Offers that it has not answered. */
@@ -23,6 +29,9 @@ interface Member {
 /** A worker that has turned a job down is not offered such jobs again before, unless it says that it has room. */
 const DECLINED_MS = 1_000;
 
+/** Of more workers than these, those that have waited longest are compared: who is the best of thousands matters to nobody. */
+const MOST_COMPARED = 128;
+
 /** The names under which jobs ask for a model: its id, what its source calls it, and Ollama's short form of that. */
 export function namesOf({ model, location, source }: Pick<ModelReport, "model" | "location" | "source">): string[] {
   const short = source === "ollama" && location.endsWith(":latest") ? [location.slice(0, -":latest".length)] : [];
@@ -35,13 +44,19 @@ export class Fleet {
   /** Workers that would take a job, by lane. */
   readonly #open = new Map<string, Set<Member>>();
 
-  update(id: string, view: Pick<WorkerView, "connected" | "ready" | "slots" | "models"> | null): void {
+  /** False where that is how it was known. */
+  update(id: string, view: View | null): boolean {
     const member = this.#member(id);
+    // Most beats of ten thousand workers tell nothing new.
+    if (isSame(member.seen, view)) return false;
+    member.seen = view && { connected: view.connected, ready: view.ready, slots: view.slots, models: view.models };
     this.#close(member);
     const models = view?.connected && view.ready ? view.models.filter(({ state }) => state === "ready") : [];
     member.ready = new Map(models.flatMap((model) => namesOf(model).map((name) => [name, model.model])));
+    member.hasOne = new Set(member.ready.values()).size === 1;
     member.slots = view?.slots ?? {};
     this.#reopen(member, JOB_KINDS);
+    return true;
   }
 
   /** A session begins, or has ended: nothing is known of its credit. */
@@ -90,11 +105,13 @@ export class Fleet {
   best(lane: string, { kind, model }: QueuedJob): string | null {
     const now = performance.now();
     let best: { id: string; rank: [number, number, number] } | null = null;
+    let left = MOST_COMPARED;
     for (const member of this.#open.get(lane) ?? []) {
+      if (left-- === 0) break;
       if ((member.declined.get(lane) ?? 0) > now) continue;
       const free = freeOf(member, kind);
       const id = member.ready.get(model);
-      const isWarm = member.lastModel === id || new Set(member.ready.values()).size === 1;
+      const isWarm = member.lastModel === id || member.hasOne;
       const rank: [number, number, number] = [
         isWarm ? 0 : 1,
         -free / Math.max(free, member.slots[kind] ?? 0),
@@ -131,8 +148,10 @@ export class Fleet {
     if (!member) {
       member = {
         id,
+        seen: null,
         slots: {},
         ready: new Map(),
+        hasOne: false,
         told: {},
         pending: {},
         lastModel: null,
@@ -158,9 +177,16 @@ export class Fleet {
 
   #set(lane: string, member: Member, isOpen: boolean): void {
     const open = this.#open.get(lane);
+    // To the end: those at the beginning have waited longest.
+    open?.delete(member);
     if (isOpen) this.#open.set(lane, (open ?? new Set()).add(member));
-    else if (open?.delete(member) && open.size === 0) this.#open.delete(lane);
+    else if (open?.size === 0) this.#open.delete(lane);
   }
+}
+
+function isSame(a: View | null, b: View | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.connected === b.connected && a.ready === b.ready && a.slots === b.slots && a.models === b.models;
 }
 
 function freeOf({ told, pending }: Member, kind: JobKind): number {

@@ -53,8 +53,8 @@ export class WorkerDesk implements WorkerJobs {
   }
 
   updated(workerId: string): void {
-    this.#parts.fleet.update(workerId, this.#parts.workers.get(workerId));
-    this.#parts.matcher.look(this.#parts.fleet.lanesOf(workerId));
+    const { fleet, workers, matcher } = this.#parts;
+    if (fleet.update(workerId, workers.get(workerId))) matcher.look(fleet.lanesOf(workerId));
   }
 
   leaves(workerId: string): void {
