@@ -4,6 +4,8 @@ import type { ClientBounds } from "./jobs/admission.ts";
 import { Dispatcher } from "./jobs/dispatcher.ts";
 import type { JobRecord } from "./jobs/job-record.ts";
 import type { Jobs, WorkerJobs } from "./jobs/jobs.ts";
+import type { Tally } from "./metrics/tally.ts";
+import { timed } from "./metrics/timed-store.ts";
 import type { JobStore } from "./stores/job-store.ts";
 import type { WorkerRegistry } from "./workers/worker-registry.ts";
 import type { Terms } from "./workers/worker-session.ts";
@@ -29,6 +31,7 @@ export interface BackendParts extends Terms {
   /** A job is new, or has another state; something of a worker elsewhere is new. Called often; to be cheap. */
   jobChanged: (job: JobRecord) => void;
   workerChanged: (workerId: string) => void;
+  tally: Tally;
 }
 
 /** What is behind the sockets: jobs, and whom they are for. */
@@ -39,6 +42,8 @@ export interface Backend {
   store: Pick<JobStore, "tokensOf" | "prune">;
   /** Why no jobs can be taken just now; null where they can. */
   trouble(): string | null;
+  /** Whether what gateways share is within reach; absent where nothing is shared. */
+  isConnected?(): boolean;
   /** To be called often. */
   sweep(): void;
   close(): Promise<void>;
@@ -47,8 +52,9 @@ export interface Backend {
 export type OpenBackend = (parts: BackendParts) => Promise<Backend>;
 
 /** All in this process, with a store that is closed with it. */
-export function inProcess(store: JobStore): OpenBackend {
+export function inProcess(plain: JobStore): OpenBackend {
   return async ({ registry, jobChanged: onChange, ...parts }) => {
+    const store: JobStore = { ...timed(plain, parts.tally), close: () => plain.close() };
     const dispatcher = await Dispatcher.open({ ...parts, store, workers: registry, onChange });
     return {
       ...{ jobs: dispatcher, desk: dispatcher.desk, workers: registry, store },

@@ -14,6 +14,8 @@ import type { ClientKey } from "./gateway/access/client-keys.ts";
 import { Limits } from "./gateway/access/limits.ts";
 import { digestOf } from "./gateway/access/secret.ts";
 import { createHttpApi } from "./gateway/http-api.ts";
+import { OpenRequests } from "./gateway/open-requests.ts";
+import type { JobRecord } from "./jobs/job-record.ts";
 import type { Jobs } from "./jobs/jobs.ts";
 import { ModelRequests } from "./models/model-requests.ts";
 import { openServer, type TlsMaterial } from "./open-server.ts";
@@ -92,14 +94,36 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   requireTokens(host, access);
   const terms: Terms = { ...PROTOCOL_DEFAULTS, ...defined(options) };
   const history = new FleetHistory();
-  const { workerChanged, workerLost, jobChanged } = history;
+  // Takes a while to load, and only a coordinator needs it.
+  const { createMetrics } = await import("./metrics/metrics.ts");
+  const metrics = createMetrics();
+  const { counters } = metrics;
+  const { workerChanged } = history;
+  const jobChanged = (job: JobRecord) => {
+    counters.job(job);
+    history.jobChanged(job);
+  };
+  const onLost = (view: WorkerView) => {
+    counters.workerLost(view.workerType);
+    history.workerLost(view);
+  };
   const firstEpoch = options.backend ? Date.now() : 1;
-  const registry = createWorkerRegistry({ ...terms, log, firstEpoch, onChange: workerChanged, onLost: workerLost });
+  const registry = createWorkerRegistry({ ...terms, log, firstEpoch, onChange: workerChanged, onLost });
   const boundsOf = (client: string | null) => access.boundsOf(client);
   const jobRetentionMs = options.jobRetentionMs ?? JOB_RETENTION_MS;
-  const open = options.backend ?? inProcess(options.store ?? openMemoryStore());
-  const parts = { ...terms, registry, maxQueue, jobRetentionMs, boundsOf, log, jobChanged, workerChanged };
-  const backend = await open(parts);
+  const openBackend = options.backend ?? inProcess(options.store ?? openMemoryStore());
+  const parts = {
+    ...terms,
+    registry,
+    maxQueue,
+    jobRetentionMs,
+    boundsOf,
+    log,
+    jobChanged,
+    workerChanged,
+    tally: counters,
+  };
+  const backend = await openBackend(parts);
   const { jobs, store, workers } = backend;
   const feed = new FleetFeed({ version: VERSION, history, registry: workers, jobs });
   const models = new ModelRequests({ workers: { list: () => workers.list(), send: teller(workers) }, log });
@@ -115,12 +139,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const limits = new Limits(store);
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
   const gateway = {
-    ...{ jobs, registry: workers, models, limits, feed, maxBody, keepAliveMs, log },
+    ...{ jobs, registry: workers, models, limits, feed, metrics: metrics.registry, maxBody, keepAliveMs, log },
     isOpen: () => access.isOpen,
     trouble: () => backend.trouble(),
   };
   const { server, renew, needsCertificate } = openServer(options.tls);
-  server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [] }));
+  const open = new OpenRequests((request) => counters.request(request));
+  metrics.watch({ ...backend, streams: () => open.streams() });
+  server.on("request", createHttpApi({ gateway, access, corsOrigins: options.corsOrigins ?? [], open, counters }));
   server.on("upgrade", (request, socket, head) => {
     socket.on("error", (error) => log.debug({ reason: error.message }, "A connection broke"));
     if (refuseUpgrade(request, socket, { access, needsCertificate })) return;

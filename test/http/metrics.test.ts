@@ -1,6 +1,4 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, expect, it } from "vitest";
 import { createMetrics } from "../../src/http/metrics.ts";
 import { createStatusBoard, type StatusBoard } from "../../src/status.ts";
 
@@ -9,52 +7,6 @@ let registry: ReturnType<typeof createMetrics>;
 beforeEach(() => {
   board = createStatusBoard({ version: "1.2.3", workerId: "worker-1", bootId: "boot-1", workerType: "chat" });
   registry = createMetrics(board);
-});
-
-/** What prom-client knows of a metric, labels too, which its types keep to themselves. */
-interface Described {
-  name: string;
-  help: string;
-  type: string;
-  labelNames: string[];
-}
-
-function described(): Described[] {
-  const all = registry.getMetricsAsArray() as unknown as (Omit<Described, "type"> & {
-    constructor: { name: string };
-  })[];
-  return all
-    .filter(({ name }) => name.startsWith("muster_"))
-    .map((metric) => {
-      const { name, help, labelNames } = metric;
-      return { name, help, labelNames, type: metric.constructor.name.toLowerCase() };
-    });
-}
-
-describe("docs/metrics.md", () => {
-  const text = readFileSync(join(import.meta.dirname, "../../docs/metrics.md"), "utf8");
-
-  it("lists every metric with its type, labels and help, and no other", () => {
-    const rows = [...text.matchAll(/^\| `(\w+)` \| (\w+) \| (.*?) \| (.+) \|$/gm)].map(
-      ([, name, type, labels, help]) => {
-        return { name, help, type, labelNames: [...labels!.matchAll(/`(\w+)`/g)].map(([, label]) => label) };
-      },
-    );
-    const byName = (a: { name?: string }, b: { name?: string }) => (a.name! < b.name! ? -1 : 1);
-    expect(rows.toSorted(byName)).toEqual(described().toSorted(byName));
-  });
-
-  it("holds names as Prometheus' rules have them", () => {
-    for (const { name, type, help } of described()) {
-      expect(name).toMatch(/^[a-z][a-z0-9_]*$/);
-      // A counter says so, and nothing else does; units are base units; histograms leave their suffixes to Prometheus.
-      expect({ name, isTotal: name.endsWith("_total") }).toEqual({ name, isTotal: type === "counter" });
-      expect(name).not.toMatch(
-        /_(ms|milliseconds|minutes|kb|mib|megabytes|percent|count|sum|bucket|gauge|counter)(_|$)/,
-      );
-      expect(help).toMatch(/^[A-Z0-9].+\.$/);
-    }
-  });
 });
 
 it("tells of the volume what is known of it, and counts what happens there", async () => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Registry } from "prom-client";
 import type { Logger } from "../../log.ts";
 import type { WorkerDirectory } from "../backend.ts";
 import type { FleetFeed } from "../dashboard/fleet-feed.ts";
@@ -21,6 +22,7 @@ export interface Gateway {
   models: ModelRequests;
   limits: Limits;
   feed: FleetFeed;
+  metrics: Pick<Registry, "metrics" | "contentType">;
   /** Nobody has to show anything. */
   isOpen: () => boolean;
   /** Bytes that a request may have: what fits into a message to a worker. */

@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { MusterError } from "../../errors.ts";
+import { MusterError, toMusterError } from "../../errors.ts";
+import type { Counters } from "../metrics/counters.ts";
 import type { Access } from "./access/access.ts";
 import { NO_LIMITS } from "./access/client-keys.ts";
 import { corsHeaders, mayAsk, preflightHeaders } from "./access/origin.ts";
 import type { Answer, Call, Gateway } from "./answer.ts";
 import { apiError, notFound, toAnswer } from "./api-error.ts";
+import type { OpenRequests } from "./open-requests.ts";
 import { openApiDocument } from "./openapi.ts";
 import { refusal } from "./refusal.ts";
 import { ROUTES, type Route } from "./routes.ts";
@@ -14,6 +16,9 @@ export interface HttpApiOptions {
   access: Access;
   /** Origins whose pages may use the API. */
   corsOrigins: readonly string[];
+  /** Hears of each request. */
+  open: Pick<OpenRequests, "add">;
+  counters: Pick<Counters, "refused">;
 }
 
 interface Match {
@@ -30,8 +35,12 @@ const OPENAPI: Route = {
 export const API_ROUTES: readonly Route[] = [...ROUTES, OPENAPI];
 
 /** Answers HTTP requests by the table of routes. */
-export function createHttpApi({ gateway, access, corsOrigins }: HttpApiOptions) {
-  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<Answer | null> => {
+export function createHttpApi({ gateway, access, corsOrigins, open, counters }: HttpApiOptions) {
+  const answer = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    matched: (route: Route) => void,
+  ): Promise<Answer | null> => {
     if (!mayAsk(request, { allowed: corsOrigins, isOpen: access.isOpen }))
       throw refusal("ACCESS_REFUSED", "Pages of this origin may not ask here.", "Allow it by CORS_ORIGINS.");
     if (request.method === "OPTIONS" && request.headers["access-control-request-method"])
@@ -40,9 +49,10 @@ export function createHttpApi({ gateway, access, corsOrigins }: HttpApiOptions) 
     const url = URL.parse(`http://coordinator${request.url}`);
     if (!url) return notFound(`There is no ${request.url}.`);
     const matches = matching(url.pathname);
+    const found = matches.find(({ route }) => route.method === request.method);
+    if (found) matched(found.route);
     const isPublic = matches.some(({ route }) => route.access === "anyone");
     const caller = isPublic ? null : access.caller(request);
-    const found = matches.find(({ route }) => route.method === request.method);
     if (!found) return matches.length > 0 ? notAllowed(request, matches) : notFound(`There is no ${url.pathname}.`);
     const { route, params } = found;
     if (route.access === "admin" && !caller?.isAdmin)
@@ -54,8 +64,13 @@ export function createHttpApi({ gateway, access, corsOrigins }: HttpApiOptions) 
   return function handle(request: IncomingMessage, response: ServerResponse): void {
     const requestId = idOf(request);
     response.setHeader("x-request-id", requestId);
-    answer(request, response)
+    let route: Route | null = null;
+    open.add(request, response, () => route?.path ?? null);
+    answer(request, response, (matched) => {
+      route = matched;
+    })
       .catch((error: unknown) => {
+        counters.refused(toMusterError(error).code);
         if (!(error instanceof MusterError) && !response.destroyed)
           gateway.log.error({ err: error, requestId }, "A request could not be answered");
         return toAnswer(error);

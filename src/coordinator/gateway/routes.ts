@@ -4,6 +4,7 @@ import { servePage } from "../dashboard/page-files.ts";
 import type { Handle } from "./answer.ts";
 import { jobSchema } from "./job-view.ts";
 import { cancelJob, followJob, jobQuery, jobRequest, listJobs, showJob, submitJob } from "./jobs-api.ts";
+import { showMetrics } from "./metrics-api.ts";
 import { askForModel, modelRequest, removeModel, showModel } from "./models-api.ts";
 import { answerJob } from "./openai/answer-job.ts";
 import { chatRequest, completionRequest, embeddingRequest, ocrRequest } from "./openai/requests.ts";
@@ -18,7 +19,7 @@ export interface Route {
   /** Who may: anyone, whoever shows a key, or an administrator. */
   access: "anyone" | "client" | "admin";
   summary: string;
-  /** For people: no part of the OpenAPI document. */
+  /** For people, or for Prometheus: no part of the OpenAPI document. */
   isPage?: true;
   body?: z.ZodType;
   query?: z.ZodObject;
@@ -58,6 +59,11 @@ export const ROUTES: readonly Route[] = [
         ? { status: 200, body: { status: "ok" } }
         : { status: 503, body: { status: "unavailable", reason } };
     },
+  },
+  {
+    ...{ method: "GET", path: "/metrics", access: "admin", summary: "Metrics for Prometheus", isPage: true },
+    answers: { 200: { description: "Prometheus' text format" } },
+    handle: showMetrics,
   },
   {
     ...{ method: "GET", path: "/", access: "anyone", summary: "The dashboard", isPage: true },

@@ -14,6 +14,8 @@ export interface Assignment extends JobRef {
   held: boolean;
   /** The offer has gone out; before that it waits for the store. */
   sent: boolean;
+  /** When the worker accepted it; null before that, and where another process heard it. */
+  acceptedAt: number | null;
   /** The worker has accepted it, or turned it down. */
   answered: boolean;
   /** It was asked to end. */
@@ -41,6 +43,7 @@ export class Assignments {
     const assignment: Assignment = {
       ...{ job, jobId: job.id, attempt: job.attempt + 1, workerId, lease: crypto.randomUUID() },
       ...{ expiresAt: this.#expiry(), cs: 0, held: false, sent: false, answered: false, cancelled: false },
+      acceptedAt: null,
     };
     this.#byJob.set(job.id, assignment);
     this.#byWorker.set(workerId, (this.#byWorker.get(workerId) ?? new Set()).add(assignment));

@@ -1,6 +1,7 @@
 import type { JobOutcome, JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { JobErrorCode } from "../../protocol.ts";
+import type { Tally } from "../metrics/tally.ts";
 import type { JobStore } from "../stores/job-store.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import type { Admission, ClientBounds } from "./admission.ts";
@@ -29,6 +30,7 @@ export interface AttemptsOptions {
   isOurs?: (jobId: string) => Promise<boolean>;
   /** A job has another state. Called often; to be cheap. */
   onChange?: (job: JobRecord) => void;
+  tally: Pick<Tally, "leaseLost" | "retried" | "ran">;
 }
 
 /**
@@ -80,33 +82,39 @@ export class Attempts {
   /** Undone. `isStill`: asked when its turn has come. */
   giveBack(ref: JobRef, { code, message, isStill = () => true }: GiveBack): void {
     this.later(ref.jobId, async () => {
-      const { assignments, isOurs = async () => true } = this.#options;
+      const { assignments, tally, isOurs = async () => true } = this.#options;
       const assignment = assignments.get(ref.jobId);
       if (!assignment || assignment.attempt !== ref.attempt || !isStill()) return;
-      if (await isOurs(ref.jobId)) await this.tryAgain(ref, failed(code, message));
+      const isHere = await isOurs(ref.jobId);
+      if (isHere && code === "LEASE_LOST") tally.leaseLost(assignment.job.kind);
+      if (isHere) await this.tryAgain(ref, failed(code, message));
       else this.forget(assignment);
     });
   }
 
   /** In the job's turn: back into the queue, where another attempt does no harm and one is left; else this is its end. */
   async tryAgain({ jobId, attempt }: JobRef, outcome: JobOutcome): Promise<void> {
-    const { store, assignments } = this.#options;
+    const { store, assignments, tally } = this.#options;
     const assignment = assignments.get(jobId);
     if (assignment?.attempt !== attempt) return;
     const job = assignment.cancelled ? null : await store.get(jobId);
     const mayTry = job?.retrySafe && job.failures + 1 < job.maxAttempts && job.deadlineAt > Date.now();
-    if (mayTry) await this.#release(assignment, { failed: true });
-    else await this.end(jobId, attempt, assignment.cancelled ? CANCELLED : outcome);
+    if (mayTry) {
+      await this.#release(assignment, { failed: true });
+      tally.retried(assignment.job.kind, outcome.error?.code ?? "INTERNAL");
+    } else await this.end(jobId, attempt, assignment.cancelled ? CANCELLED : outcome);
   }
 
   /** In the job's turn. Null where another attempt counts, or it has ended before. */
   async end(jobId: string, attempt: number, outcome: JobOutcome): Promise<JobRecord | null> {
-    const { store, queue, assignments, followers, admission } = this.#options;
+    const { store, queue, assignments, followers, admission, tally } = this.#options;
     const job = await store.commit(jobId, attempt, outcome);
     if (!job) return null;
     if (queue.remove(jobId)) admission.departed();
     const assignment = assignments.get(jobId);
     if (assignment) this.#drop(assignment);
+    const acceptedAt = assignment?.acceptedAt ?? null;
+    if (acceptedAt !== null && job.state === "done") tally.ran(job.kind, (performance.now() - acceptedAt) / 1000);
     followers.end(job);
     this.#options.onChange?.(job);
     return job;

@@ -1,5 +1,6 @@
 import type { JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
+import type { Tally } from "../metrics/tally.ts";
 import type { JobStore } from "../stores/job-store.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import { Admission, type ClientBounds } from "./admission.ts";
@@ -9,7 +10,7 @@ import { Fleet } from "./fleet.ts";
 import { Followers } from "./followers.ts";
 import { JobQueue } from "./job-queue.ts";
 import type { JobRecord } from "./job-record.ts";
-import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "./jobs.ts";
+import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs, WaitingJobs } from "./jobs.ts";
 import { Matcher } from "./matcher.ts";
 import { failed, newJob, queuedJob, sameJob } from "./new-job.ts";
 import { Turns } from "./turns.ts";
@@ -26,6 +27,7 @@ export interface DispatcherOptions {
   log: Logger;
   /** A job is new, or has another state. Called often; to be cheap. */
   onChange?: (job: JobRecord) => void;
+  tally: Tally;
 }
 
 /** Brings jobs to workers that have a slot and the model ready, and sees to it that each ends once: all in one process. */
@@ -104,6 +106,10 @@ export class Dispatcher implements Jobs {
 
   counts(): JobCounts {
     return { queued: this.#queue.size, assigned: this.#assignments.size };
+  }
+
+  waiting(): WaitingJobs {
+    return this.#queue.waiting();
   }
 
   atWorker(workerId: string): JobRef[] {

@@ -3,7 +3,7 @@ import type { JobRecord } from "./job-record.ts";
 
 /** A job in the queue, without its input: that stays in the store until it is offered. */
 export interface QueuedJob
-  extends Pick<JobRecord, "id" | "client" | "priority" | "deadlineAt" | "attempt" | "attended"> {
+  extends Pick<JobRecord, "id" | "client" | "priority" | "createdAt" | "deadlineAt" | "attempt" | "attended"> {
   lane: string;
   kind: JobKind;
   model: string;
@@ -79,6 +79,17 @@ export class JobQueue {
   lanes(client?: string | null): string[] {
     const all = [...this.#lanes];
     return (client === undefined ? all : all.filter(([, clients]) => clients.has(client))).map(([lane]) => lane);
+  }
+
+  /** How many there are of each kind, and when the oldest came, in milliseconds of the clock; looks at all of them. */
+  waiting(): { byKind: Partial<Record<JobKind, number>>; oldestAt: number | null } {
+    const byKind: Partial<Record<JobKind, number>> = {};
+    let oldestAt: number | null = null;
+    for (const { kind, createdAt } of this.#jobs.values()) {
+      byKind[kind] = (byKind[kind] ?? 0) + 1;
+      oldestAt = Math.min(oldestAt ?? createdAt, createdAt);
+    }
+    return { byKind, oldestAt };
   }
 
   overdue(now: number): QueuedJob[] {

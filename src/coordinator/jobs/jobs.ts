@@ -45,6 +45,14 @@ export interface JobCounts {
   assigned: number;
 }
 
+/** What is known of the jobs that wait. */
+export interface WaitingJobs {
+  /** Null where only their sum is known. */
+  byKind: Partial<Record<JobKind, number>> | null;
+  /** When the oldest came, in milliseconds of the clock; null where none waits, or it is not known. */
+  oldestAt: number | null;
+}
+
 /** For HTTP handlers. */
 export interface Jobs {
   /** Holds the job from now on, whatever becomes of this process. Throws QUEUE_FULL, and JOB_EXISTS for an id that another job has. */
@@ -55,6 +63,7 @@ export interface Jobs {
   /** Newest first. */
   list(filter: JobFilter): Promise<JobRecord[]>;
   counts(): JobCounts;
+  waiting(): WaitingJobs;
   /** What this worker has now. */
   atWorker(workerId: string): JobRef[];
   /** Null where there is no such job. One that runs ends once its worker has heard of it. */

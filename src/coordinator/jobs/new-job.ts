@@ -34,8 +34,8 @@ export function sameJob(known: JobRecord, job: JobRecord): JobRecord {
 }
 
 export function queuedJob(job: JobRecord, order: number): QueuedJob {
-  const { id, kind, model, client, priority, attended, deadlineAt, attempt } = job;
-  return { id, lane: laneOf(job), kind, model, client, priority, attended, deadlineAt, attempt, order };
+  const { id, kind, model, client, priority, attended, createdAt, deadlineAt, attempt } = job;
+  return { id, lane: laneOf(job), kind, model, client, priority, attended, createdAt, deadlineAt, attempt, order };
 }
 
 export function failed(code: JobErrorCode, message: string): JobOutcome {

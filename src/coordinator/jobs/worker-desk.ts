@@ -2,6 +2,7 @@ import type { JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { JobKind } from "../../model.ts";
 import type { JobErrorCode, WorkerFrame } from "../../protocol.ts";
+import type { Tally } from "../metrics/tally.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import type { Assignments } from "./assignments.ts";
 import type { Attempts } from "./attempts.ts";
@@ -25,6 +26,7 @@ export interface DeskParts {
   followers: Pick<Followers, "chunk" | "isSlow">;
   matcher: Pick<Matcher, "look">;
   attempts: Attempts;
+  tally: Pick<Tally, "rejected" | "result">;
 }
 
 /** What workers say of jobs, and what follows. */
@@ -75,6 +77,7 @@ export class WorkerDesk implements WorkerJobs {
     const found = this.#parts.assignments.find(ref, workerId);
     if (!found || found.answered) return;
     found.answered = true;
+    found.acceptedAt = performance.now();
     this.#parts.fleet.answered(workerId, found.job, "accepted");
   }
 
@@ -82,6 +85,7 @@ export class WorkerDesk implements WorkerJobs {
     const found = this.#parts.assignments.find(ref, workerId);
     if (!found) return;
     this.#parts.log.debug({ jobId: ref.jobId, workerId, code }, "A worker turned a job down");
+    this.#parts.tally.rejected(found.job.kind, code);
     const isWrong = code === "UNSUPPORTED";
     if (!found.answered) this.#parts.fleet.answered(workerId, found.job, isWrong ? "none" : "declined");
     found.answered = true;
@@ -111,9 +115,14 @@ export class WorkerDesk implements WorkerJobs {
 
   result(workerId: string, { jobId, attempt, status, output, error, usage, timings }: Result): Promise<void> {
     return this.#parts.turns.take(jobId, async () => {
-      if (error?.retryable && status === "failed")
-        await this.#parts.attempts.tryAgain({ jobId, attempt }, failed(error.code, error.message));
-      else await this.#parts.attempts.end(jobId, attempt, { status, output, ...(error && { error }), usage, timings });
+      const { attempts, tally } = this.#parts;
+      if (error?.retryable && status === "failed") {
+        await attempts.tryAgain({ jobId, attempt }, failed(error.code, error.message));
+        tally.result("failed");
+      } else {
+        const ended = await attempts.end(jobId, attempt, { status, output, ...(error && { error }), usage, timings });
+        tally.result(ended ? "committed" : "late");
+      }
       this.#parts.log.debug({ jobId, attempt, workerId, status }, "A job has ended at its worker");
     });
   }

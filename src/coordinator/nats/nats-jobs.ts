@@ -5,7 +5,7 @@ import type { Assignments } from "../jobs/assignments.ts";
 import type { Attempts } from "../jobs/attempts.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import { isFinal } from "../jobs/job-record.ts";
-import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs } from "../jobs/jobs.ts";
+import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs, WaitingJobs } from "../jobs/jobs.ts";
 import { failed, newJob, sameJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
 import type { Backlog } from "./backlog.ts";
@@ -90,6 +90,11 @@ export class NatsJobs implements Jobs {
     const { presence, waiting } = this.#options;
     const assigned = presence.held();
     return { queued: Math.max(0, waiting.size - assigned), assigned };
+  }
+
+  /** NATS counts messages, whatever they are of. */
+  waiting(): WaitingJobs {
+    return { byKind: null, oldestAt: null };
   }
 
   /** Of workers at this gateway. */

@@ -9,6 +9,7 @@ import type { JobRecord } from "../jobs/job-record.ts";
 import { Matcher } from "../jobs/matcher.ts";
 import { Turns } from "../jobs/turns.ts";
 import { WorkerDesk } from "../jobs/worker-desk.ts";
+import { timed } from "../metrics/timed-store.ts";
 import { Backlog } from "./backlog.ts";
 import { listen } from "./bus.ts";
 import { Evictions } from "./evictions.ts";
@@ -55,7 +56,7 @@ async function begin(options: NatsOptions, parts: BackendParts): Promise<Backend
 }
 
 async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend> {
-  const { registry, boundsOf, maxQueue, leaseMs, graceMs, log, jobChanged, workerChanged } = parts;
+  const { registry, boundsOf, maxQueue, leaseMs, graceMs, log, jobChanged, workerChanged, tally } = parts;
   const gateway = crypto.randomUUID();
   const layout = await openLayout(link, parts);
   const [turns, queue, fleet] = [new Turns(), new JobQueue(), new Fleet()];
@@ -84,6 +85,7 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
       bury(link, entry);
     },
   });
+  Object.assign(store, timed(store, tally));
   const followers: SharedFollowers = new SharedFollowers({
     ...about,
     onRoom: (jobId) => desk.acknowledgeHeld(jobId),
@@ -112,7 +114,7 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
       backlog.announce(job);
     },
   };
-  const shared = { link, log, store, turns, assignments, followers, matcher, presence, backlog, gateway };
+  const shared = { link, log, tally, store, turns, assignments, followers, matcher, presence, backlog, gateway };
   const attempts = new Attempts({
     ...{ ...shared, workers: registry, boundsOf, fleet, admission, queue: allQueues },
     onChange: jobChanged,
@@ -128,6 +130,7 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
   return {
     ...{ jobs, desk: natsDesk, workers, store },
     trouble: () => (link.isUp() && presence.mayPromise() ? null : "NATS is away"),
+    isConnected: () => link.isUp(),
     sweep() {
       presence.sweep();
       if (presence.mayPromise() && !evictions.areFrozen) desk.sweep();

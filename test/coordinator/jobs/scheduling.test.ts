@@ -8,7 +8,7 @@ import { CHAT, joinRaw, MODEL, startRawCoordinator } from "../raw-fleet.ts";
 
 const queued = (change: Partial<QueuedJob> = {}): QueuedJob => ({
   ...{ id: "a", lane: "chat llama", kind: "chat", model: "llama", client: null, priority: 0, attended: false },
-  ...{ deadlineAt: 1, attempt: 0, order: 1, ...change },
+  ...{ createdAt: 0, deadlineAt: 1, attempt: 0, order: 1, ...change },
 });
 
 function fleetOf(workers: Record<string, { credit: number; slots?: number; models?: string[] }>): Fleet {
