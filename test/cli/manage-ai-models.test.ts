@@ -29,7 +29,11 @@ test("sets a host's folder up, fills it, and tells what is there", async ({ expe
   expect((await manage("list")).stdout).toContain(`huggingface:${MINILM}`);
   const status = await manage("status");
   expect(status).toMatchObject({ code: 0, stderr: "" });
-  expect(status.stdout).toMatch(/1 models, .+\nFilesystem .+\n.+\nNo worker runs here/);
+  expect(status.stdout).toMatch(/1 models, .+\n.+ of models, .+ free\nFilesystem .+\n.+\nNo worker runs here/);
+  expect(await manage("verify")).toMatchObject({ code: 0 });
+  expect(await manage("cleanup", "--dry-run")).toMatchObject({ code: 0 });
+  expect(await manage("remove", MINILM, "--yes")).toMatchObject({ code: 0 });
+  expect((await manage("list")).stdout).not.toContain(MINILM);
   // What a command of muster says is passed on as it is.
   expect((await manage("download", "no-such-model")).code).toBe(64);
 });
