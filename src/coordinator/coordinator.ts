@@ -14,6 +14,7 @@ import type { ClientKey } from "./gateway/access/client-keys.ts";
 import { Limits } from "./gateway/access/limits.ts";
 import { digestOf } from "./gateway/access/secret.ts";
 import { createHttpApi } from "./gateway/http-api.ts";
+import { KnownModels } from "./gateway/known-models.ts";
 import { OpenRequests } from "./gateway/open-requests.ts";
 import type { JobRecord } from "./jobs/job-record.ts";
 import type { Jobs } from "./jobs/jobs.ts";
@@ -140,6 +141,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const maxBody = Math.max(0, terms.maxFrame - OFFER_BYTES);
   const gateway = {
     ...{ jobs, registry: workers, models, limits, feed, metrics: metrics.registry, maxBody, keepAliveMs, log },
+    known: new KnownModels(() => workers.list()),
     isOpen: () => access.isOpen,
     trouble: () => backend.trouble(),
   };

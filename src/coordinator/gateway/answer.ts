@@ -7,6 +7,7 @@ import type { Jobs } from "../jobs/jobs.ts";
 import type { ModelRequests } from "../models/model-requests.ts";
 import type { Caller } from "./access/access.ts";
 import type { Limits } from "./access/limits.ts";
+import type { KnownModels } from "./known-models.ts";
 
 /** What a request is answered with; the body as JSON. */
 export interface Answer {
@@ -20,6 +21,7 @@ export interface Gateway {
   jobs: Jobs;
   registry: WorkerDirectory;
   models: ModelRequests;
+  known: KnownModels;
   limits: Limits;
   feed: FleetFeed;
   metrics: Pick<Registry, "metrics" | "contentType">;

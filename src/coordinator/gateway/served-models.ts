@@ -43,26 +43,18 @@ export function servedModel(call: Call, { id, createdAt }: Pick<ModelView, "id" 
  * The name by which workers know the model. Throws where no worker will ever take such a job: then it need not wait.
  */
 export function checkModel({ gateway, caller }: Call, { kind, model }: { kind: JobKind; model: string }): string {
-  const workers = gateway.registry.list();
-  const found = workers.flatMap(({ models, slots }) =>
-    models.filter((report) => isCalled(report, model)).map((report) => ({ report, slots })),
-  );
-  if (!caller.mayUse([model, ...found.flatMap(({ report }) => namesOf(report))]))
+  const { known, models } = gateway;
+  const found = known.find(model);
+  if (!caller.mayUse([model, ...(found?.names ?? [])]))
     throw refusal("ACCESS_REFUSED", `This key may not use the model ${model}.`, "Ask who gave you the key.");
   // One that has just started does not know its workers yet.
-  if (workers.length === 0)
+  if (known.workers === 0)
     throw refusal("MODEL_NOT_READY", "No worker is connected.", "Start one, or wait for them to come back.");
-  const [first] = found;
-  if (!first && !gateway.models.get(model))
+  if (!found && !models.get(model))
     throw refusal("MODEL_UNKNOWN", `The model ${model} does not exist.`, "GET /v1/models lists those that there are.");
-  if (first && found.every(({ slots }) => !slots[kind]))
+  if (found && !found.kinds.has(kind))
     throw refusal("UNSUPPORTED", `The model ${model} does not take jobs of the kind ${kind}.`, "Use another model.");
-  return first && !namesOf(first.report).includes(model) ? first.report.model : model;
-}
-
-/** By one of its names, or one that it was asked for by. */
-function isCalled(report: WorkerView["models"][number], name: string): boolean {
-  return namesOf(report).includes(name) || (report.asked?.includes(name) ?? false);
+  return found?.model ?? model;
 }
 
 function modelsFor({ gateway, caller }: Call): ServedModel[] {
