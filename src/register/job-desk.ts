@@ -82,10 +82,11 @@ export function openJobDesk({ runner, outbox, log }: JobDeskOptions): JobDesk {
     if (!abandoned) {
       link?.flushChunks(job);
       const result = encodeResult(job, outcome);
-      const written = outbox.put(result);
-      changed();
-      await written;
+      const kept = outbox.put(result);
+      // Sent while the disk is still asked to keep it: a kill before it has loses no more than one a moment earlier.
       link?.sendResult(result);
+      changed();
+      await kept;
     } else {
       log.warn({ jobId, attempt }, "A job was given up: its lease is gone");
       changed();
@@ -145,7 +146,8 @@ export function openJobDesk({ runner, outbox, log }: JobDeskOptions): JobDesk {
       // The work is done; a later attempt would do the same.
       const later = underAttempt(result, frame.attempt);
       accept(frame);
-      return void outbox.put(later).then(() => link?.sendResult(later));
+      void outbox.put(later);
+      return link?.sendResult(later);
     }
     if (draining) return reject(frame, "DRAINING");
     if (frame.remainingMs === 0) return reject(frame, "TIMEOUT");

@@ -66,7 +66,7 @@ export function openJobLink({ connection, leaseMs, jobs, outbox, slotsFree }: Jo
     }
   };
   const sendResult = (result: JobResult) => {
-    if (!outbox.maySend(result)) return;
+    if (!outbox.waits(result)) return;
     if (connection.send(result.text) === "too large") connection.send(tooLarge(result, connection.maxFrame).text);
   };
   const sendResults = async () => {

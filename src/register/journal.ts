@@ -5,10 +5,10 @@ import type { Logger } from "../log.ts";
 /** Lines in a file that only grows, until it is written anew with what still counts. */
 export interface Journal {
   /**
-   * Adds the lines, together with what else came meanwhile. Settles once they are on the disk (with `lazy`: given to the
-   * system); false where the disk does not take them. Never rejects.
+   * Adds the lines, together with what else came meanwhile; they are asked for when their turn comes, and may be none then.
+   * Settles once they are on the disk (with `lazy`: given to the system); false where the disk does not take them. Never rejects.
    */
-  write(lines: string[], options?: { lazy?: boolean }): Promise<boolean>;
+  write(lines: () => string[], options?: { lazy?: boolean }): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -20,7 +20,7 @@ export interface JournalOptions {
 }
 
 interface Waiting {
-  lines: string[];
+  lines: () => string[];
   lazy: boolean;
   settle: (written: boolean) => void;
 }
@@ -58,10 +58,12 @@ export function openJournal({ path, live, log }: JournalOptions): Journal {
     await syncFolder(dirname(path));
   };
   const append = async (handle: FileHandle, batch: Waiting[]) => {
-    const text = toText(batch.flatMap(({ lines }) => lines));
+    const parts = batch.map(({ lines, lazy }) => ({ lines: lines(), lazy })).filter(({ lines }) => lines.length > 0);
+    if (parts.length === 0) return;
+    const text = toText(parts.flatMap(({ lines }) => lines));
     bytes += Buffer.byteLength(text);
     await handle.appendFile(text);
-    if (batch.some(({ lazy }) => !lazy)) await handle.datasync();
+    if (parts.some(({ lazy }) => !lazy)) await handle.datasync();
   };
   const commit = async (batch: Waiting[]): Promise<boolean> => {
     try {

@@ -12,8 +12,8 @@ import { type Journal, openJournal } from "./journal.ts";
 /** Results until the coordinator has acknowledged them: of each job the newest, the one that waits longest first. */
 export interface Outbox {
   readonly waiting: ReadonlyMap<string, JobResult>;
-  /** False while the disk is still asked to keep it: it is not to be sent yet. */
-  maySend(result: JobResult): boolean;
+  /** False for one that was acknowledged, or has a later one in its place. */
+  waits(result: JobResult): boolean;
   /** Takes the place of the job's older result. Settles once it stands on the disk, or cannot. Never rejects. */
   put(result: JobResult): Promise<void>;
   /** Without effect where this very attempt does not wait. */
@@ -44,13 +44,18 @@ export async function openOutbox({ folder, log, owner }: OutboxOptions): Promise
   const left = await readLeft(folder, log);
   for (const line of left.flatMap(({ lines }) => lines)) replay(line, waiting);
 
-  const journal = openJournal({ path, live: () => [head, ...[...waiting.values()].map(({ text }) => text)], log });
+  const written = new WeakSet<JobResult>();
+  const live = () => {
+    for (const result of waiting.values()) written.add(result);
+    return [head, ...[...waiting.values()].map(({ text }) => text)];
+  };
+  const journal = openJournal({ path, live, log });
   if (waiting.size > 0) log.info(`${waiting.size} results of an earlier process wait for the coordinator`);
   // The first line that is written brings what is live with it.
-  if (waiting.size === 0 || (await journal.write([]))) {
+  if (waiting.size === 0 || (await journal.write(() => []))) {
     await Promise.all(left.map((journal) => rm(journal.path, { force: true }).catch(() => undefined)));
   }
-  const outbox = createOutbox(journal, waiting);
+  const outbox = createOutbox(journal, waiting, written);
   return {
     ...outbox,
     async close() {
@@ -60,25 +65,34 @@ export async function openOutbox({ folder, log, owner }: OutboxOptions): Promise
   };
 }
 
-/** An outbox over a journal; `waiting` is what it begins with. */
-export function createOutbox(journal: Journal, waiting = new Map<string, JobResult>()): Outbox {
-  const unwritten = new Set<JobResult>();
+/** An outbox over a journal; `waiting` is what it begins with, `written` what the journal has taken. */
+export function createOutbox(
+  journal: Journal,
+  waiting = new Map<string, JobResult>(),
+  written = new WeakSet<JobResult>(),
+): Outbox {
+  const waits = (result: JobResult) => waiting.get(result.jobId) === result;
   return {
     waiting,
-    maySend: (result) => waiting.get(result.jobId) === result && !unwritten.has(result),
+    waits,
     async put(result) {
       // Deleted first, so that it goes to the end.
       waiting.delete(result.jobId);
       waiting.set(result.jobId, result);
-      unwritten.add(result);
-      await journal.write([result.text]);
-      unwritten.delete(result);
+      // One that is acknowledged before its turn has come need not be written.
+      await journal.write(() => {
+        if (!waits(result)) return [];
+        written.add(result);
+        return [result.text];
+      });
     },
     remove({ jobId, attempt }) {
-      if (waiting.get(jobId)?.attempt !== attempt) return;
+      const result = waiting.get(jobId);
+      if (result?.attempt !== attempt) return;
       waiting.delete(jobId);
       // If this line is lost the result is sent once more, and acknowledged once more.
-      void journal.write([JSON.stringify({ t: "result.ack", jobId, attempt })], { lazy: true });
+      const line = JSON.stringify({ t: "result.ack", jobId, attempt });
+      void journal.write(() => (written.has(result) ? [line] : []), { lazy: true });
     },
     close: () => journal.close(),
   };
