@@ -63,6 +63,27 @@ export interface Variant {
   adapters: Adapter[];
 }
 
+/** A variant that no catalog declares, with what is usual for its source. */
+export function plainVariant(
+  known: Pick<Variant, "id" | "source" | "location" | "revision"> & Partial<Variant>,
+): Variant {
+  const isOllama = known.source === "ollama";
+  return {
+    format: isOllama ? "gguf" : "safetensors",
+    quantization: null,
+    engine: isOllama ? "ollama" : "vllm",
+    minGpuMemoryGb: 0,
+    gpuCount: 1,
+    include: [],
+    exclude: [],
+    allowPickle: false,
+    sizeBytes: null,
+    architecture: null,
+    adapters: [],
+    ...known,
+  };
+}
+
 /** A LoRA adapter for a variant; fetched as a model of its own, served by its base's engine. */
 export interface Adapter {
   /** What jobs name it. */

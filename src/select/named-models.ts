@@ -1,4 +1,4 @@
-import type { Engine, Task, Variant } from "../model.ts";
+import { type Engine, plainVariant, type Task, type Variant } from "../model.ts";
 import { type NamedSource, parseReference, showReference } from "../model-reference.ts";
 import type { Catalog, CatalogModel } from "./worker-types.ts";
 
@@ -52,21 +52,7 @@ function modelOf(named: NamedSource, catalog: Catalog, { task, engine }: Undecla
   const known = declared(named, catalog);
   if (known) return { ...known.model, id, variants: [known.variant] };
   const { source, location, revision } = named;
-  const variant: Variant = {
-    id,
-    ...{ source, location, revision },
-    format: source === "ollama" ? "gguf" : "safetensors",
-    quantization: null,
-    engine: engine ?? (source === "ollama" ? "ollama" : "vllm"),
-    minGpuMemoryGb: 0,
-    gpuCount: 1,
-    include: [],
-    exclude: [],
-    allowPickle: false,
-    sizeBytes: null,
-    architecture: null,
-    adapters: [],
-  };
+  const variant = plainVariant({ id, source, location, revision, ...(engine && { engine }) });
   return {
     id,
     task: task ?? "chat",

@@ -10,7 +10,7 @@ import { pathOrigin } from "../../src/fetch/sources/path.ts";
 import { s3Origin } from "../../src/fetch/sources/s3.ts";
 import type { SyncContext } from "../../src/fetch/sync-context.ts";
 import { Lanes } from "../../src/fetch/transfer/lanes.ts";
-import type { ModelSpec, Variant } from "../../src/model.ts";
+import { type ModelSpec, plainVariant, type Variant } from "../../src/model.ts";
 import { parsePlaces } from "../../src/place.ts";
 import { createLayout } from "../../src/store/layout.ts";
 import { usedBytes } from "../../src/store/used-bytes.ts";
@@ -97,24 +97,13 @@ export function modelSpec(location: string, variant: Partial<Variant> = {}): Mod
     required: true,
     license: "apache-2.0",
     gated: false,
-    variant: {
+    variant: plainVariant({
       id: "only",
       source: "huggingface",
       location,
       revision: "main",
-      format: "safetensors",
-      quantization: null,
-      engine: "vllm",
-      minGpuMemoryGb: 0,
-      gpuCount: 1,
-      include: [],
-      exclude: [],
-      allowPickle: false,
-      sizeBytes: null,
-      architecture: null,
-      adapters: [],
       ...variant,
-    },
+    }),
     context: null,
     slots: null,
     gpus: [0],

@@ -1,5 +1,5 @@
 import type { Gpu, Hardware } from "../../src/hardware.ts";
-import type { Architecture, Variant, VariantFacts } from "../../src/model.ts";
+import { type Architecture, plainVariant, type Variant, type VariantFacts } from "../../src/model.ts";
 import { GIB } from "../../src/select/fit.ts";
 import { type SelectInput, type Selection, selectModels } from "../../src/select/select-models.ts";
 import type { Catalog, CatalogModel, ModelReference, WorkerType } from "../../src/select/worker-types.ts";
@@ -53,24 +53,15 @@ export const SHAPE: Architecture = {
 
 /** A vLLM variant of that shape with so many GiB of weights; null: nobody knows. */
 export function variant(id: string, weightsGib: number | null, change: Partial<Variant> = {}): Variant {
-  return {
+  return plainVariant({
     id,
     source: "huggingface",
     location: `acme/${id}`,
     revision: "main",
-    format: "safetensors",
-    quantization: null,
-    engine: "vllm",
-    minGpuMemoryGb: 0,
-    gpuCount: 1,
-    include: [],
-    exclude: [],
-    allowPickle: false,
     sizeBytes: weightsGib === null ? null : weightsGib * GIB,
     architecture: SHAPE,
-    adapters: [],
     ...change,
-  };
+  });
 }
 
 export function model(id: string, variants: Variant[], change: Partial<CatalogModel> = {}): CatalogModel {

@@ -1,6 +1,6 @@
 import { lstat, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { StoredModel, Variant } from "../../model.ts";
+import { plainVariant, type StoredModel, type Variant } from "../../model.ts";
 import { storeOf } from "../../store/model-store.ts";
 import type { ModelProgress } from "../model-progress.ts";
 import type { SyncContext } from "../sync-context.ts";
@@ -45,22 +45,6 @@ function specOf(
   { key, source, location, requestedRevision, quantization, license }: StoredModel,
   known: Variant | null,
 ): ModelSource {
-  const variant: Variant = known ?? {
-    id: key,
-    source,
-    location,
-    revision: requestedRevision,
-    format: source === "ollama" ? "gguf" : "safetensors",
-    quantization,
-    engine: source === "ollama" ? "ollama" : "vllm",
-    minGpuMemoryGb: 0,
-    gpuCount: 1,
-    include: [],
-    exclude: [],
-    allowPickle: false,
-    sizeBytes: null,
-    architecture: null,
-    adapters: [],
-  };
+  const variant = known ?? plainVariant({ id: key, source, location, revision: requestedRevision, quantization });
   return { variant, license };
 }

@@ -1,4 +1,4 @@
-import type { ModelSpec, Variant } from "../../../src/model.ts";
+import { type ModelSpec, plainVariant, type Variant } from "../../../src/model.ts";
 
 /** A model that was chosen for this worker. */
 export function spec(id: string, variant: Partial<Variant> = {}, change: Partial<ModelSpec> = {}): ModelSpec {
@@ -8,24 +8,13 @@ export function spec(id: string, variant: Partial<Variant> = {}, change: Partial
     required: true,
     license: null,
     gated: false,
-    variant: {
+    variant: plainVariant({
       id: "only",
       source: "huggingface",
       location: `org/${id}`,
       revision: "main",
-      format: "safetensors",
-      quantization: null,
-      engine: "vllm",
-      minGpuMemoryGb: 0,
-      gpuCount: 1,
-      include: [],
-      exclude: [],
-      allowPickle: false,
-      sizeBytes: null,
-      architecture: null,
-      adapters: [],
       ...variant,
-    },
+    }),
     context: 4096,
     slots: null,
     gpus: [],
