@@ -88,7 +88,7 @@ describe.concurrent("what is there", () => {
     const { code, stdout, stderr } = await runMuster(["plan", "--json"], here.env);
     expect(code).toBe(0);
     expect(stderr).toMatch(
-      /^\S+ WARN {2}Nothing is known beforehand of sentence-transformers\/all-MiniLM-L6-v2; going by/,
+      /^\S+ WARN {2}Nothing is known beforehand of sentence-transformers\/all-MiniLM-L6-v2; going by/m,
     );
     expect(JSON.parse(stdout).models[0]).toMatchObject({ state: "missing", bytesTotal: 90868376 });
   });
