@@ -40,6 +40,7 @@ export const errorCodes = {
   MODEL_INCOMPLETE: { exit: EXIT.failed, retryable: false },
   MODEL_IN_USE: again,
   MODEL_DAMAGED: { exit: EXIT.failed, retryable: false },
+  BUNDLE_INVALID: { exit: EXIT.failed, retryable: false },
   RATE_LIMITED: again,
   SERVER_ERROR: again,
   RESPONSE_INVALID: again,

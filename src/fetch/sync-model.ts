@@ -2,17 +2,17 @@ import { createHash } from "node:crypto";
 import { hasSystemCode, MusterError, toMusterError } from "../errors.ts";
 import type { FileSpec, ModelSpec, StoredModel } from "../model.ts";
 import { ContentLeases } from "../store/content-leases.ts";
-import { hasSize } from "../store/has-size.ts";
 import { acquireLease, type Lease } from "../store/lease.ts";
 import { findComplete, manifestKey, missingFiles, readManifest, writeManifest } from "../store/manifest.ts";
-import { type ModelAt, type ModelStore, storeOf } from "../store/model-store.ts";
+import { type ModelStore, storeOf } from "../store/model-store.ts";
 import { syncFiles } from "../store/sync-files.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { chosenFiles, describe, offlineMissing } from "./describe.ts";
 import { bytesToFetch, fetchFiles } from "./fetch-files.ts";
 import { sizeOf } from "./file-sizes.ts";
-import { findContent, isShareable, shareContent } from "./known-content.ts";
+import { isShareable } from "./known-content.ts";
 import type { ModelProgress } from "./model-progress.ts";
+import { distinct, presentFiles, shareKnown } from "./present-files.ts";
 import { syncAtServer } from "./sync-at-server.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { isJournaled } from "./transfer/job.ts";
@@ -62,13 +62,36 @@ export async function repairModel(
   });
 }
 
-async function holding(
+/** How a model is had that somebody else's record describes. */
+export interface RecordedSource {
+  spec: ModelSource;
+  /** Asked under the lease: whether it is still to be stored, and if our own record vouches for what is there; else what is. */
+  look: () => Promise<{ isMissing: true; isRecorded: boolean } | { isMissing: false; stored: StoredModel | null }>;
+  /** Brings files in the place of their source. */
+  bring: typeof fetchFiles;
+}
+
+/** Makes a model complete as that record says, or gives what `look` found in its place. Throws MusterError. */
+export async function storeRecord(
+  record: Pick<StoredModel, "key" | "revision" | "files" | "manifest">,
+  { spec, look, bring }: RecordedSource,
+  context: SyncContext,
+  progress: ModelProgress,
+): Promise<StoredModel | null> {
+  return holding(spec, record.key, context, progress, async (held, leased) => {
+    const seen = await look();
+    if (!seen.isMissing) return seen.stored;
+    return storePlan({ ...planOf(record), recorded: seen.isRecorded }, { ...held, bring }, leased, progress);
+  });
+}
+
+async function holding<Result>(
   spec: ModelSource,
   key: string,
   context: SyncContext,
   progress: ModelProgress,
-  work: (held: HeldModel, context: SyncContext) => Promise<StoredModel>,
-): Promise<StoredModel> {
+  work: (held: HeldModel, context: SyncContext & { signal: AbortSignal }) => Promise<Result>,
+): Promise<Result> {
   const { variant } = spec;
   const store = storeOf(context.layout, variant.source);
   const name = store.leaseName(variant.location);
@@ -102,6 +125,8 @@ interface HeldModel {
   key: string;
   store: ModelStore;
   lease: Lease;
+  /** In the place of fetching. */
+  bring?: RecordedSource["bring"];
 }
 
 async function storeModel(held: HeldModel, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
@@ -126,7 +151,7 @@ function isGone({ code }: MusterError): boolean {
 
 async function storePlan(
   { revision, files, manifest, recorded }: FilePlan,
-  { spec, key, store, lease }: HeldModel,
+  { spec, key, store, lease, bring = fetchFiles }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
@@ -144,7 +169,7 @@ async function storePlan(
   const bytes = sizeOf(files);
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
   progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
-  await fetchFiles({ variant, model, store, files: missing, contents, arriving }, context, progress);
+  await bring({ variant, model, store, files: missing, contents, arriving }, context, progress);
   // Whoever brought what no record vouches for may have been interrupted before the disk had it.
   const found = recorded ? [] : [...present];
   const at = (file: FileSpec) => store.blob(model, file);
@@ -193,7 +218,7 @@ interface FilePlan {
 }
 
 /** Files are gone: the same revision again, and only those files. The manifest is written again from its text. */
-function planOf({ revision, files, manifest }: StoredModel): FilePlan {
+function planOf({ revision, files, manifest }: Pick<StoredModel, "revision" | "files" | "manifest">): FilePlan {
   const written = manifest === null ? null : createHash("sha256").update(manifest).digest("hex");
   return { revision, files: files.filter(({ digest }) => digest.hex !== written), manifest, recorded: true };
 }
@@ -202,52 +227,6 @@ async function newPlan({ variant }: ModelSource, context: SyncContext): Promise<
   const description = await describe(variant, context);
   const { revision, manifest } = description;
   return { revision, files: chosenFiles(variant, description).files, manifest, recorded: false };
-}
-
-interface PresenceQuestion {
-  /** Or else the blobs are another tool's and are checked once. */
-  trusted: boolean;
-  store: ModelStore;
-  model: ModelAt;
-  context: SyncContext;
-}
-
-async function presentFiles(
-  files: readonly FileSpec[],
-  { trusted, store, model, context }: PresenceQuestion,
-): Promise<Set<FileSpec>> {
-  const { lanes, signal } = context;
-  const checks = files.map(async (file) => {
-    const path = store.blob(model, file);
-    if (!(await hasSize(path, file.size))) return null;
-    const { algorithm, hex } = file.digest;
-    const isRight =
-      trusted || (await lanes.run({ kind: "digest", path, size: file.size, algorithm }, { signal })) === hex;
-    return isRight ? file : null;
-  });
-  return new Set((await Promise.all(checks)).filter((file) => file !== null));
-}
-
-/** Takes from other models on the volume what they have too; gives what is still missing. */
-async function shareKnown(
-  missing: FileSpec[],
-  { store, model, context }: Omit<PresenceQuestion, "trusted">,
-): Promise<FileSpec[]> {
-  const known = await findContent(context.layout, missing);
-  if (known.size > 0) await store.prepare(model);
-  const shared = await Promise.all(
-    missing.map((file) => {
-      const path = known.get(file.digest.hex);
-      const [folder, target] = [store.ingest(model.location), store.blob(model, file)];
-      return path !== undefined && shareContent({ file, path, folder, target }, context);
-    }),
-  );
-  return missing.filter((_, index) => !shared[index]);
-}
-
-/** Files of the same content are one blob, fetched once. */
-function distinct(files: readonly FileSpec[]): FileSpec[] {
-  return [...new Map(files.map((file) => [file.digest.hex, file])).values()];
 }
 
 /** True for errors after which another attempt of the same kind is worth making by itself. */
