@@ -47,6 +47,8 @@ const bundleSchema = z.object({
   formatVersion: z.literal(1),
   /** Who wrote it; for people only. */
   muster: z.string(),
+  /** Over the JSON of the models without spaces: a bit that flips in a name or a licence is not seen otherwise. */
+  sha256: z.string(),
   models: z.array(modelSchema).min(1),
 });
 
@@ -71,7 +73,8 @@ export function bundled({ manifest, files, ...record }: StoredModel): BundledMod
 
 /** The same models always give the same text: an export that is run again goes on with what it has written. */
 export function showBundle(models: readonly BundledModel[]): string {
-  return `${JSON.stringify({ formatVersion: 1, muster: VERSION, models }, null, 1)}\n`;
+  const sha256 = digestOf(models);
+  return `${JSON.stringify({ formatVersion: 1, muster: VERSION, sha256, models }, null, 1)}\n`;
 }
 
 /** Names the bundle: the manifest holds every digest, so that this one stands for all of it. Hex. */
@@ -120,12 +123,18 @@ export function refused(where: string, problem: string, cause?: unknown): Muster
 function parse(text: string, where: string): BundleManifest {
   let version: unknown;
   try {
-    const data = JSON.parse(text) as { formatVersion?: unknown };
+    const data = JSON.parse(text) as { formatVersion?: unknown; models?: unknown };
     version = data.formatVersion;
-    return bundleSchema.parse(data);
+    const manifest = bundleSchema.parse(data);
+    if (digestOf(data.models) !== manifest.sha256) throw new Error("its sha256 is another");
+    return manifest;
   } catch (cause) {
     if (typeof version === "number" && version > 1)
       throw refused(where, `its format ${version} is a newer one than this muster (${VERSION}) knows`, cause);
     throw refused(where, `its ${MANIFEST_NAME} cannot be understood`, cause);
   }
+}
+
+function digestOf(models: unknown): string {
+  return createHash("sha256").update(JSON.stringify(models)).digest("hex");
 }

@@ -6,7 +6,7 @@ import { FileDigest } from "../transfer/digest.ts";
 import { isJournaled } from "../transfer/job.ts";
 
 /** Bytes between two lines of the journal. */
-const NOTE_BYTES = 4 << 20;
+const NOTE_BYTES = 256 << 10;
 /** Digested without a turn for others: a few milliseconds. */
 const TURN_BYTES = 4 << 20;
 
@@ -16,6 +16,8 @@ export interface Filling {
   file: Pick<FileSpec, "size" | "digest">;
   /** Its bytes from there on; null where they cannot be had any more. */
   read: (from: number) => Promise<AsyncIterable<Uint8Array> | null>;
+  /** They come by once, so that going on where an earlier process stopped saves nothing, and would trust what it wrote. */
+  once?: boolean;
   signal: AbortSignal;
   /** Bytes that were not there before; negative where they are given up. */
   onBytes: (count: number) => void;
@@ -26,12 +28,12 @@ export interface Filling {
  * what may be committed; "wrong" for what is not that file, of which nothing stays; "gone" where its bytes are not to be had.
  */
 export async function fillPartial(filling: Filling): Promise<"right" | "wrong" | "gone"> {
-  const { folder, file, onBytes } = filling;
+  const { folder, file, onBytes, once = false } = filling;
   const { digest, size } = file;
   const journaled = isJournaled(file);
   const partial = PartialFile.open(folder, digest, size, { journaled });
   try {
-    const kept = contiguousPrefix(partial.done);
+    const kept = once ? 0 : contiguousPrefix(partial.done);
     let outcome = await fillFrom(kept, partial, filling);
     if (outcome === "wrong") {
       onBytes(-size);

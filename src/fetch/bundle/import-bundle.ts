@@ -163,7 +163,7 @@ async function bring(
       const target = store.blob(model, file);
       const content: Content = { ...file, name: contentName(file) };
       const read = (from: number) => bundle.read(content, from);
-      const outcome = await fillPartial({ folder, file, read, signal, onBytes });
+      const outcome = await fillPartial({ folder, file, read, once: bundle.isStream, signal, onBytes });
       if (outcome === "wrong") throw damaged(bundle.name, `${variant.location}: ${file.path}`, content.name);
       if (outcome === "right") await commitPartial(folder, file.digest, target, { journaled: isJournaled(file) });
       else await copyPlaced(file, { path: placed.get(content.name), folder, target }, bundle.name, context);

@@ -21,6 +21,8 @@ export interface Bundle extends AsyncDisposable {
   /** Of all of it. */
   id: string;
   models: BundledModel[];
+  /** Its bytes come by once: contents are had in their order only. */
+  isStream: boolean;
   /** The bytes of a content from one on; null where they have come by, which a stream does once. */
   read(content: Content, from: number): Promise<AsyncIterable<Buffer> | null>;
   /** Reads what nobody asked for, where somebody is still sending it. */
@@ -48,7 +50,13 @@ export async function openTar(reader: ByteReader): Promise<Bundle> {
     return entry;
   };
   const { seek } = reader;
-  const common = { name: reader.name, id, models, [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose]() };
+  const common = {
+    name: reader.name,
+    id,
+    models,
+    isStream: !seek,
+    [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose](),
+  };
   if (seek) {
     const starts = new Map<string, number>();
     for (let entry = await next(); entry; entry = await next()) starts.set(entry.name, entry.start);

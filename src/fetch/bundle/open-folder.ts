@@ -26,6 +26,7 @@ export async function openFolder(folder: string): Promise<Bundle | null> {
     name: folder,
     id: bundleId(text),
     models,
+    isStream: false,
     async read(content, from) {
       await look(folder, content);
       return createReadStream(join(folder, content.name), { start: from, highWaterMark: PIECE });
