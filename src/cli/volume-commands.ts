@@ -135,7 +135,7 @@ function addBundleCommands(program: Command, command: Define): void {
       .argument("[models...]", `${MODEL}; the last one is where they go: a file, a folder, or - for standard output`)
       .option("--all", "every model of the volume: a backup")
       .option("--part-size <size>", "split it, such as 4GB; `cat FILE.*` joins the parts", size)
-      .option("--zstd", "pack it; safetensors and GGUF weights hardly become smaller")
+      .option("--zstd", "pack it: bf16 weights become smaller by a fifth, quantized ones not at all")
       .option(...dryRun)
       .option(...yes)
       .option(...json)

@@ -30,19 +30,21 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
   if (server) return syncAtServer(spec, server, context, progress);
   const complete = await findComplete(context.layout, variant);
   if (complete) return complete;
-  return holding(spec, manifestKey(variant), context, progress, async (held, leased) => {
-    for (let attempt = 1; ; attempt += 1) {
-      // While this one waited, the holder may have done it.
-      const stored =
-        (await findComplete(context.layout, variant)) ??
-        (await storeModel(held, leased, progress).catch((cause: unknown) => {
-          const error = hasSystemCode(cause, "ENOENT") ? goneAway(String(cause.path), spec, cause) : cause;
-          if (attempt === ATTEMPTS || toMusterError(error).code !== "STORE_CHANGED") throw error;
-          return null;
-        }));
-      if (stored) return stored;
+  return holding(spec, manifestKey(variant), context, progress, (held, leased) =>
+    // While this one waited, the holder may have done it.
+    insist(spec, async () => (await findComplete(context.layout, variant)) ?? storeModel(held, leased, progress)),
+  );
+}
+
+async function insist<Result>(spec: ModelSource, work: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (cause) {
+      const error = hasSystemCode(cause, "ENOENT") ? goneAway(String(cause.path), spec, cause) : cause;
+      if (attempt === ATTEMPTS || toMusterError(error).code !== "STORE_CHANGED") throw error;
     }
-  });
+  }
 }
 
 /**
@@ -78,11 +80,13 @@ export async function storeRecord(
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel | null> {
-  return holding(spec, record.key, context, progress, async (held, leased) => {
-    const seen = await look();
-    if (!seen.isMissing) return seen.stored;
-    return storePlan({ ...planOf(record), recorded: seen.isRecorded }, { ...held, bring }, leased, progress);
-  });
+  return holding(spec, record.key, context, progress, (held, leased) =>
+    insist(spec, async () => {
+      const seen = await look();
+      if (!seen.isMissing) return seen.stored;
+      return storePlan({ ...planOf(record), recorded: seen.isRecorded }, { ...held, bring }, leased, progress);
+    }),
+  );
 }
 
 async function holding<Result>(

@@ -7,14 +7,17 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { planBundle } from "../../src/fetch/bundle/bundle-plan.ts";
+import { exportFile } from "../../src/fetch/bundle/export-file.ts";
 import { startHash } from "../../src/fetch/hash-file.ts";
+import { syncModels } from "../../src/fetch/sync-models.ts";
 import type { StoredModel } from "../../src/model.ts";
 import { createLayout, type Layout } from "../../src/store/layout.ts";
 import { isComplete, listManifests, readManifest } from "../../src/store/manifest.ts";
 import { type Hub, startHub } from "../fakes/hub/hub.ts";
 import { type OllamaRegistry, startOllamaRegistry } from "../fakes/ollama-registry.ts";
 import { causalLmRepo, seededBytes } from "../fakes/tiny-models.ts";
-import { modelSpec, type SyncInput } from "../fetch/sync-context.ts";
+import { modelSpec, openTransfer, type SyncInput, syncContext } from "../fetch/sync-context.ts";
 import type { VolumeOrder } from "./fixtures/volume-process.ts";
 
 const PROCESSES = 3;
@@ -23,6 +26,8 @@ const LIMIT_MS = 20_000;
 
 let hub: Hub;
 let registry: OllamaRegistry;
+/** All of these models, as `muster export` writes them. */
+let bundle: string;
 let processes: {
   child: ChildProcessWithoutNullStreams;
   ask: (order: VolumeOrder, input: SyncInput) => Promise<unknown>;
@@ -45,6 +50,8 @@ beforeAll(async () => {
   const layer = seededBytes(300 * KIB, 4);
   registry.addModel("library/chat:latest", { layers: { model: seededBytes(20 * KIB, 5), projector: layer } });
   registry.addModel("library/vision:latest", { layers: { model: seededBytes(20 * KIB, 6), projector: layer } });
+  bundle = mkdtempSync(join(tmpdir(), "muster-property-bundle-"));
+  await exportAll(join(bundle, "volume"), join(bundle, "all.tar"));
   const fixture = fileURLToPath(new URL("./fixtures/volume-process.ts", import.meta.url));
   processes = Array.from({ length: PROCESSES }, () => {
     const child = spawn(process.execPath, [fixture]);
@@ -60,8 +67,21 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const { child } of processes) child.kill("SIGKILL");
+  rmSync(bundle, { recursive: true, force: true });
   await Promise.all([hub.close(), registry[Symbol.asyncDispose]()]);
 });
+
+async function exportAll(volume: string, path: string): Promise<void> {
+  const input = { endpoint: hub.url, volume, registries: [registry.url] };
+  await using transfer = openTransfer(input);
+  const context = syncContext(input, transfer);
+  await syncModels(specs, context, { onProgress: () => undefined, onNote: () => undefined });
+  const plan = planBundle(await listManifests(context.layout));
+  expect(plan.models).toHaveLength(specs.length);
+  const target = { path, partSize: null, zstd: false, mayReplace: async () => false };
+  const told = { onPlan: () => undefined, onBytes: () => undefined, onNote: () => undefined };
+  await exportFile(plan, target, { signal: new AbortController().signal, ...told });
+}
 
 /** Files of a model that is called complete, before and after they were read, and are not what its record says. */
 async function brokenFiles(layout: Layout, model: StoredModel): Promise<string[]> {
@@ -80,19 +100,21 @@ async function allBroken(layout: Layout): Promise<string[]> {
   return (await Promise.all((await listManifests(layout)).map((model) => brokenFiles(layout, model)))).flat();
 }
 
-const order: fc.Arbitrary<VolumeOrder> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ do: fc.constant("sync" as const), spec: fc.constantFrom(...specs) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant("hold" as const), spec: fc.constantFrom(...specs) }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant("remove" as const), spec: fc.constantFrom(...specs) }) },
-  {
-    weight: 2,
-    arbitrary: fc.record({ do: fc.constant("prune" as const), maxBytes: fc.integer({ min: 0, max: 1 << 20 }) }),
-  },
-  { weight: 1, arbitrary: fc.constant<VolumeOrder>({ do: "sweep" }) },
-);
+const order = (): fc.Arbitrary<VolumeOrder> =>
+  fc.oneof(
+    { weight: 2, arbitrary: fc.constant<VolumeOrder>({ do: "import", path: join(bundle, "all.tar") }) },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant("sync" as const), spec: fc.constantFrom(...specs) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("hold" as const), spec: fc.constantFrom(...specs) }) },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("remove" as const), spec: fc.constantFrom(...specs) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant("prune" as const), maxBytes: fc.integer({ min: 0, max: 1 << 20 }) }),
+    },
+    { weight: 1, arbitrary: fc.constant<VolumeOrder>({ do: "sweep" }) },
+  );
 
-it("three processes that fetch, remove, prune and sweep never break a model that a record calls complete", async () => {
-  const scripts = fc.array(fc.array(order, { minLength: 2, maxLength: 6 }), {
+it("three processes that fetch, import, remove, prune and sweep never break a model that a record calls complete", async () => {
+  const scripts = fc.array(fc.array(order(), { minLength: 2, maxLength: 6 }), {
     minLength: PROCESSES,
     maxLength: PROCESSES,
   });

@@ -137,7 +137,7 @@ async function importModel(model: BundledModel, work: Importing): Promise<Import
     if (stored) for (const file of stored.files) placed.set(contentName(file), join(stored.path, file.path));
   } catch (error) {
     outcome.state = "failed";
-    outcome.error = toMusterError(error);
+    outcome.error = inOwnWords(toMusterError(error));
   }
   return outcome;
 }
@@ -197,6 +197,8 @@ async function checkSpace({ models }: ImportPlan, { layout, disk }: SyncContext)
       const bytes = sum(those.map(({ missingBytes }) => missingBytes));
       if (bytes > 0) reservations.push(await disk.reserve(root, bytes, "The bundle"));
     }
+  } catch (error) {
+    throw inOwnWords(toMusterError(error));
   } finally {
     for (const reservation of reservations) reservation.release();
   }
@@ -224,6 +226,14 @@ function damaged(bundle: string, file: string, content: string): MusterError {
   return new MusterError("BUNDLE_INVALID", `${bundle} is damaged: ${content} (${file}) is not what its name says.`, {
     hint: "Copy it here once more and run the same `muster import` again; what was right is on the volume, and is not read again.",
   });
+}
+
+/** What a fetch is told to run again is this import here. */
+function inOwnWords(error: MusterError): MusterError {
+  const hint = error.hint.replaceAll("`muster sync`", "the same `muster import`");
+  return hint === error.hint
+    ? error
+    : new MusterError(error.code, error.message, { ...error, hint, cause: error.cause });
 }
 
 function atServer({ location }: BundledModel): MusterError {
