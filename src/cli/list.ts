@@ -41,7 +41,7 @@ export async function list(options: GlobalOptions & { sort?: ListOrder }): Promi
   print({ models, bytes: total, volume }, options, () =>
     [
       table([HEADS, ...models.map(row)]),
-      `${own.length} models, ${bytes(total)} in ${config.modelCacheDir}${server ? ` and at ${server.name}` : ""}${others > 0 ? `; ${others} kept revisions` : ""}`,
+      `${own.length} models, ${bytes(total)} in ${config.modelCacheDir}${server ? ` and at ${server.name}` : ""}${others > 0 ? `; ${others} kept revision${others === 1 ? "" : "s"}` : ""}`,
       volumeBar(volume),
     ].join("\n"),
   );

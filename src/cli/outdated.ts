@@ -37,7 +37,7 @@ export function movedAsJson({ entry: { model }, state, latest, error }: Asked) {
   };
 }
 
-export function movedTable(moved: readonly Asked[]): string {
+export function movedTable(moved: readonly Asked[], head = "LATEST"): string {
   const rows = moved.map(({ entry: { model }, latest }) => [
     `${model.source}:${model.location}`,
     shortRevision(model),
@@ -45,7 +45,7 @@ export function movedTable(moved: readonly Asked[]): string {
     `${latest?.changed.length ?? 0} of ${latest?.plan.files.length ?? 0}`,
     bytes(latest?.bytesToFetch ?? 0),
   ]);
-  return table([["MODEL", "STORED", "LATEST", "CHANGED FILES", "TO FETCH"], ...rows]);
+  return table([["MODEL", "STORED", head, "CHANGED FILES", "TO FETCH"], ...rows]);
 }
 
 function summary(asked: readonly Asked[]): string {

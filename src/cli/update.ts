@@ -52,7 +52,7 @@ export async function update(names: string[], options: UpdateOptions): Promise<n
   const moves = await movesOf(entries, options.to, volume, fetching);
   const { dryRun = false } = options;
   const due = moves.filter(({ state }) => state === "outdated");
-  if (!options.json && due.length > 0) process.stdout.write(`${movedTable(due)}\n`);
+  if (!options.json && due.length > 0) process.stdout.write(`${movedTable(due, "NEW")}\n`);
   const outcomes: Outcome[] = [];
   for (const move of moves) {
     const isNothing = dryRun || move.state === "failed" || move.plan === null;

@@ -137,7 +137,7 @@ describe("update", () => {
     const { stdout: shown } = await run("show", "tiny");
     expect(shown).toMatch(new RegExp(`^kept revision +${before} \\(since .+\\)$`, "m"));
     expect((await run("list")).stdout).toMatch(
-      /^huggingface:acme\/tiny .+ kept .+\n[\s\S]+^4 models, .+; 1 kept revisions$/m,
+      /^huggingface:acme\/tiny .+ kept .+\n[\s\S]+^4 models, .+; 1 kept revision$/m,
     );
 
     at.hub.reset();
