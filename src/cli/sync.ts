@@ -27,7 +27,7 @@ export async function sync(names: string[], options: SyncFlags): Promise<number>
   const catalog = await openCatalog(config);
   const modelsLocked = config.modelsLocked || (options.locked ?? false);
   await using fetching = await openFetch({ ...config, modelsLocked }, log, stop.signal);
-  // Otherwise each model would tell it, after its source was asked for nothing.
+  // One that cannot be read is told once, and before any source is asked.
   await fetching.lock?.();
   const hardware = await detect(config, stop.signal);
   const context = { config, hardware, sources: fetching, log };
