@@ -9,6 +9,7 @@ import { exportStream } from "../fetch/bundle/export-stream.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { OwnHold } from "../store/holds.ts";
 import type { InventoryEntry } from "../store/inventory.ts";
+import { isKept } from "../store/kept-revisions.ts";
 import { storeOf } from "../store/model-store.ts";
 import { confirm } from "./confirm.ts";
 import { findAllStored } from "./find-stored.ts";
@@ -97,7 +98,13 @@ async function targetOf(args: readonly string[], { partSize, zstd, all = false }
 }
 
 function choose(names: readonly string[], { entries, uses }: Volume, { all = false }: ExportFlags) {
-  const chosen = all ? entries : findAllStored(names, entries, uses);
+  const chosen = all ? entries.filter(({ model }) => !isKept(model)) : findAllStored(names, entries, uses);
+  const keys = new Set(chosen.map(({ model }) => model.kept?.of ?? model.key));
+  if (keys.size < chosen.length) {
+    throw new MusterError("USAGE", "Two revisions of one model are meant, and a bundle has one.", {
+      hint: "Name one of them, or export them to two bundles; `muster list` shows them.",
+    });
+  }
   const left = chosen.filter(({ complete }) => !complete);
   const [first] = left;
   if (first && (!all || left.length === chosen.length)) {
@@ -121,8 +128,8 @@ async function write(
   { volume, flags }: { volume: Volume; flags: ExportFlags },
 ): Promise<ExportResult | null> {
   const { layout, log, signal } = volume;
-  const models = plan.models.map(({ key, source, location }) => ({
-    key,
+  const models = plan.models.map(({ key, kept, source, location }) => ({
+    key: kept?.of ?? key,
     lease: storeOf(layout, source).leaseName(location),
   }));
   // What is being read is not removed meanwhile.

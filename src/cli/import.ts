@@ -1,10 +1,11 @@
 import { EXIT, MusterError } from "../errors.ts";
 import { findBundles } from "../fetch/bundle/find-bundles.ts";
-import { type ImportOutcome, type ImportPlan, importBundle, planImport } from "../fetch/bundle/import-bundle.ts";
+import { type ImportOutcome, importBundle } from "../fetch/bundle/import-bundle.ts";
 import type { Bundle } from "../fetch/bundle/open-bundle.ts";
+import { type ImportContext, type ImportPlan, planImport } from "../fetch/bundle/plan-import.ts";
+import { isToStore } from "../fetch/bundle/volume-state.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
-import type { SyncContext } from "../fetch/sync-context.ts";
 import type { Logger } from "../log.ts";
 import { print, printError, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
@@ -13,6 +14,7 @@ import { showWork } from "./work-progress.ts";
 
 export interface ImportFlags extends GlobalOptions {
   dryRun?: boolean;
+  update?: boolean;
   /** What `muster export` said the manifest's sha256 is. */
   sha256?: string;
 }
@@ -32,7 +34,8 @@ export async function importModels(names: string[], flags: ImportFlags): Promise
   process.once("SIGINT", () => stop.abort());
   const found = await findBundles(names, process.stdin);
   await using fetching = await openFetch(config, log, stop.signal);
-  const context = { ...fetching, signal: stop.signal };
+  const update = flags.update ? { keepRevisions: config.keepRevisions } : null;
+  const context: ImportContext = { ...fetching, signal: stop.signal, update };
   const done: ImportedBundle[] = [];
   for (const { open } of found) {
     await using bundle = await open();
@@ -40,7 +43,7 @@ export async function importModels(names: string[], flags: ImportFlags): Promise
     done.push(await importOne(bundle, context, { log, flags }));
   }
   const outcomes = done.flatMap((each) => each.outcomes);
-  print({ bundles: done.map(show), dryRun: flags.dryRun ?? false }, flags, () =>
+  print({ bundles: done.map((each) => show(each, flags)), dryRun: flags.dryRun ?? false }, flags, () =>
     done.map((each) => tell(each, flags)).join("\n"),
   );
   const failures = outcomes.flatMap(({ error }) => (error ? [error] : []));
@@ -50,7 +53,7 @@ export async function importModels(names: string[], flags: ImportFlags): Promise
 
 async function importOne(
   bundle: Bundle,
-  context: SyncContext & { signal: AbortSignal },
+  context: ImportContext,
   { log, flags }: { log: Logger; flags: ImportFlags },
 ): Promise<ImportedBundle> {
   const plan = await planImport(bundle, context);
@@ -75,30 +78,37 @@ function checkId({ name, id }: Bundle, { sha256 }: ImportFlags): void {
   });
 }
 
-const PLANNED = { missing: "to be added", present: "there", kept: "kept" } as const;
-const DONE = { imported: "added", present: "there", kept: "kept", failed: "failed" } as const;
+const PLANNED = { missing: "to be added", present: "there", differs: "another revision is there" } as const;
+const DONE = {
+  imported: "added",
+  updated: "updated",
+  present: "there",
+  differs: "another revision is there",
+  failed: "failed",
+} as const;
 
-function rows({ plan, outcomes }: ImportedBundle) {
+function rows({ plan, outcomes }: ImportedBundle, { update = false }: ImportFlags) {
   return plan.models.map(({ model, found, missingBytes }, index) => {
     const outcome = outcomes[index];
-    const state = outcome ? DONE[outcome.state] : PLANNED[found.state];
+    const willMove = found.state === "differs" && isToStore(found, update);
+    const state = outcome ? DONE[outcome.state] : willMove ? "to be updated" : PLANNED[found.state];
     return { model, state, found, missingBytes, outcome: outcome ?? null };
   });
 }
 
-function show(imported: ImportedBundle) {
+function show(imported: ImportedBundle, flags: ImportFlags) {
   const { bundle, plan } = imported;
   return {
     ...bundle,
     bytes: plan.bytes,
     missingBytes: plan.missingBytes,
-    models: rows(imported).map(({ model, found, missingBytes, outcome }) => ({
+    models: rows(imported, flags).map(({ model, found, missingBytes, outcome }) => ({
       key: model.key,
       source: model.source,
       location: model.location,
       revision: model.revision,
       state: outcome?.state ?? found.state,
-      keptRevision: found.state === "kept" ? found.revision : null,
+      revisionBefore: found.state === "differs" ? found.revision : null,
       missingBytes,
       writtenBytes: outcome?.writtenBytes ?? 0,
       path: outcome?.stored?.path ?? null,
@@ -107,30 +117,30 @@ function show(imported: ImportedBundle) {
   };
 }
 
-function tell(imported: ImportedBundle, { dryRun = false }: ImportFlags): string {
+function tell(imported: ImportedBundle, flags: ImportFlags): string {
   const { bundle, plan, outcomes } = imported;
-  const all = rows(imported);
+  const { dryRun = false } = flags;
+  const all = rows(imported, flags);
   const lines = all.map(({ model, state, missingBytes, outcome }) => [
     `${model.source}:${model.location}`,
     shortRevision(model),
     state,
     bytes(outcome?.writtenBytes ?? missingBytes),
   ]);
-  const notes = all.flatMap(({ model: { source, location }, state, found }) => {
-    const revision = found.state === "kept" ? ` (${found.revision.slice(0, 12)})` : "";
-    return state === "kept"
-      ? [
-          `Kept: the volume has another revision${revision} of ${source}:${location}; \`muster remove ${location}\` makes room for this one`,
-        ]
-      : [];
+  const stays = all.filter(({ state }) => state === DONE.differs);
+  const notes = stays.map(({ model: { source, location }, found }) => {
+    const revision = found.state === "differs" ? ` ${found.revision.slice(0, 12)}` : "";
+    const isOwn = found.state === "differs" && found.record !== null;
+    const next = isOwn ? "--update takes this one" : `\`muster remove ${location}\` makes room for this one`;
+    return `Stays: ${source}:${location} is${revision} on the volume; ${next}`;
   });
-  const added = dryRun
-    ? all.filter(({ state }) => state === "to be added").length
-    : all.filter(({ state }) => state === "added").length;
+  const isDone = ({ state }: (typeof all)[number]) =>
+    ["added", "updated", "to be added", "to be updated"].includes(state);
   const size = dryRun ? plan.missingBytes : outcomes.reduce((sum, { writtenBytes }) => sum + writtenBytes, 0);
+  const done = `${all.filter(isDone).length} of ${all.length} models from ${bundle.name}`;
   return [
     table(lines),
     ...notes,
-    `${dryRun ? "Would add" : "Added"} ${added} of ${all.length} models from ${bundle.name} (${bytes(size)} ${dryRun ? "to write" : "written"})`,
+    dryRun ? `Would add ${done} (${bytes(size)} to write)` : `Added ${done} (${bytes(size)} written)`,
   ].join("\n");
 }

@@ -151,6 +151,7 @@ function addBundleCommands(program: Command, command: Define): void {
       .command("import")
       .description("add to the volume what bundles of `muster export` have and it lacks; every byte is checked first")
       .argument("<bundles...>", "a file (or any part of one), a folder, or - for standard input")
+      .option("--update", "take models to the bundle's revision that have another; that is kept (KEEP_REVISIONS)")
       .option("--sha256 <digest>", "take only the bundle whose manifest has this digest, as `muster export` printed it")
       .option(...dryRun)
       .option(...json)

@@ -356,7 +356,7 @@ describe("import", () => {
     await isCopied();
   });
 
-  it("keeps another revision that the volume has, whoever fetched it", async () => {
+  it("leaves another revision that the volume has, whoever fetched it; --update takes its own models there and back", async () => {
     await run("export", "--all", outside("all.tar"));
     const online = {
       ...far.env,
@@ -364,20 +364,53 @@ describe("import", () => {
       HF_HUB_OFFLINE: "",
       OLLAMA_REGISTRY: at.env.OLLAMA_REGISTRY,
     };
-    at.hub.addRepo({ id: TINY, files: { ...repos[TINY], "config.json": "{}" } });
+    at.hub.updateRepo(TINY, { "config.json": "{}" });
     expect(await runMuster(["sync", "tiny"], online)).toMatchObject({ code: 0 });
     const manifest = join(far.volume, "ollama/manifests/registry.ollama.ai/library/chat");
     mkdirSync(manifest, { recursive: true });
     writeFileSync(join(manifest, "latest"), '{"layers":[]}');
     const { code, stdout } = await there("import", outside("all.tar"));
-    expect({ code, stdout }).toEqual({
-      code: 0,
-      stdout: expect.stringMatching(/Kept: the volume has another revision \([0-9a-f]{12}\) of huggingface:acme\/tiny/),
-    });
-    expect(stdout).toContain("Added 2 of 4 models");
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringContaining("Added 2 of 4 models") });
+    expect(stdout).toMatch(/Stays: huggingface:acme\/tiny is [0-9a-f]{12} on the volume; --update takes this one/);
+    expect(stdout).toMatch(/Stays: ollama:chat is [0-9a-f]{12} on the volume; `muster remove chat` makes room/);
+    await isRight();
+    const ref = join(far.volume, "huggingface/hub/models--acme--tiny/refs/main");
+    const later = readFileSync(ref, "utf8");
+    expect(later).not.toBe(at.record(TINY).revision);
+    expect((await there("import", outside("all.tar"), "--update", "--dry-run")).stdout).toContain(
+      "Would add 1 of 4 models",
+    );
+    const updated = Object.fromEntries(states(await imported(outside("all.tar"), "--update")));
+    expect(updated).toEqual({ [TINY]: "updated", [TWIN]: "present", [CHAT]: "differs", [VISION]: "present" });
+    expect(readFileSync(ref, "utf8")).toBe(at.record(TINY).revision);
     expect(readFileSync(join(manifest, "latest"), "utf8")).toBe('{"layers":[]}');
     await isRight();
-    expect((await there("import", outside("all.tar"), "--json")).stdout).toContain('"state": "kept"');
+    // What it had before is kept, as after an update.
+    expect(await there("update", "tiny", "--to", "previous")).toMatchObject({ code: 0 });
+    expect(readFileSync(ref, "utf8")).toBe(later);
+    // An earlier revision can be exported as well, by itself.
+    const earlier = `${TINY}@${at.record(TINY).revision}`;
+    expect(await runMuster(["export", earlier, outside("earlier.tar")], far.env)).toMatchObject({ code: 0 });
+    expect(await runMuster(["export", earlier, "tiny", outside("two.tar")], far.env)).toMatchObject({ code: 64 });
+    const next = farPlace();
+    expect(await runMuster(["import", outside("earlier.tar")], next.env)).toMatchObject({ code: 0 });
+    expect(readFileSync(join(next.volume, "huggingface/hub/models--acme--tiny/refs/main"), "utf8")).toBe(
+      at.record(TINY).revision,
+    );
+    await isRight(next.env);
+  });
+
+  it("of a model that lacks files in another revision puts its own in the place", async () => {
+    await run("export", TINY, outside("tiny.tar"));
+    const online = { ...far.env, HF_ENDPOINT: at.env.HF_ENDPOINT, HF_HUB_OFFLINE: "" };
+    at.hub.updateRepo(TINY, { "config.json": "{}" });
+    expect(await runMuster(["sync", "tiny"], online)).toMatchObject({ code: 0 });
+    const snapshots = join(far.volume, "huggingface/hub/models--acme--tiny/snapshots");
+    const [commit] = readdirSync(snapshots);
+    rmSync(join(snapshots, commit!, "config.json"));
+    expect(states(await imported(outside("tiny.tar")))).toEqual([[TINY, "imported"]]);
+    expect(readdirSync(snapshots)).toEqual([at.record(TINY).revision]);
+    await isRight();
   });
 
   it("writes nothing where it would exceed MAX_CACHE_GB or what stays free", async () => {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import * as z from "zod";
 import { MusterError } from "../../errors.ts";
 import { type Digest, type FileSpec, SOURCES, type StoredModel } from "../../model.ts";
+import { filesToFetch } from "../../store/manifest.ts";
 import { VERSION } from "../../system.ts";
 import { isSafePath } from "../sources/safe-path.ts";
 import { whyNotPlaceable } from "./placeable.ts";
@@ -63,12 +64,12 @@ export interface Content {
   digest: Digest;
 }
 
-/** What a bundle says of a model of the volume. */
-export function bundled({ manifest, files, ...record }: StoredModel): BundledModel {
-  const written = manifest === null ? null : createHash("sha256").update(manifest).digest("hex");
-  const { key, source, location, requestedRevision, revision, license, quantization, storedAt } = record;
-  const own = files.filter(({ digest }) => digest.hex !== written);
-  return { key, source, location, requestedRevision, revision, license, quantization, storedAt, manifest, files: own };
+/** What a bundle says of a model of the volume. An earlier revision that is kept goes by the model's own name. */
+export function bundled(model: StoredModel): BundledModel {
+  const { source, location, requestedRevision, revision, license, quantization, storedAt, manifest } = model;
+  const key = model.kept?.of ?? model.key;
+  const files = filesToFetch(model);
+  return { key, source, location, requestedRevision, revision, license, quantization, storedAt, manifest, files };
 }
 
 /** The same models always give the same text: an export that is run again goes on with what it has written. */

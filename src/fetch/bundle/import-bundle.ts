@@ -1,50 +1,27 @@
 import { join } from "node:path";
 import { MusterError, toMusterError } from "../../errors.ts";
 import { plainVariant, type StoredModel } from "../../model.ts";
-import { hasSize } from "../../store/has-size.ts";
 import { OwnHold } from "../../store/holds.ts";
+import { keptKey } from "../../store/kept-revisions.ts";
 import { storeOf } from "../../store/model-store.ts";
-import { commitPartial, dropPartial, partialBytes } from "../../store/partial-file.ts";
+import { commitPartial, dropPartial } from "../../store/partial-file.ts";
+import { removeModel } from "../../store/remove-model.ts";
 import { bytesToFetch, type FilesToFetch } from "../fetch-files.ts";
-import { findContent, isShareable, shareContent } from "../known-content.ts";
+import { shareContent } from "../known-content.ts";
 import type { ModelProgress } from "../model-progress.ts";
+import { storeRecord } from "../store-record.ts";
 import type { SyncContext } from "../sync-context.ts";
-import { storeRecord } from "../sync-model.ts";
 import { isJournaled, type NoteLevel } from "../transfer/job.ts";
+import { trimRevisions } from "../update-model.ts";
 import { type BundledModel, type Content, contentName } from "./bundle-manifest.ts";
 import { fillPartial } from "./fill-partial.ts";
 import type { Bundle } from "./open-bundle.ts";
-import { stateOnVolume, type VolumeState } from "./volume-state.ts";
-
-export interface ImportPlan {
-  models: { model: BundledModel; found: VolumeState; missingBytes: number }[];
-  /** Of all models in the bundle, each content once. */
-  bytes: number;
-  missingBytes: number;
-  missingFiles: number;
-}
-
-/** What of a bundle the volume lacks. */
-export async function planImport({ models }: Pick<Bundle, "models">, context: SyncContext): Promise<ImportPlan> {
-  const { layout } = context;
-  const all = new Map(models.flatMap(({ files }) => files).map((file) => [contentName(file), file.size]));
-  const plan: ImportPlan = { models: [], bytes: sum([...all.values()]), missingBytes: 0, missingFiles: 0 };
-  const counted = new Set<string>();
-  for (const model of models) {
-    const found = await stateOnVolume(model, layout);
-    const missing = found.state === "missing" ? await missingContents(model, context) : [];
-    const own = missing.filter(({ place }) => !counted.has(place));
-    for (const { place } of own) counted.add(place);
-    plan.models.push({ model, found, missingBytes: sum(own.map(({ bytes }) => bytes)) });
-    plan.missingFiles += own.length;
-  }
-  plan.missingBytes = sum(plan.models.map(({ missingBytes }) => missingBytes));
-  return plan;
-}
+import { checkSpace, type ImportContext, type ImportPlan, inOwnWords } from "./plan-import.ts";
+import { isToStore, stateOnVolume, type VolumeState } from "./volume-state.ts";
 
 export interface ImportOutcome {
   model: BundledModel;
-  state: "imported" | "present" | "kept" | "failed";
+  state: "imported" | "updated" | "present" | "differs" | "failed";
   stored: StoredModel | null;
   /** That were written now. */
   writtenBytes: number;
@@ -64,11 +41,23 @@ export interface ImportObserver {
 export async function importBundle(
   bundle: Bundle,
   plan: ImportPlan,
-  context: SyncContext & { signal: AbortSignal },
+  context: ImportContext,
   observer: ImportObserver,
 ): Promise<ImportOutcome[]> {
-  const { layout, signal } = context;
   await checkSpace(plan, context);
+  const done = await importHeld(bundle, plan, context, observer);
+  // Only now: what this process holds is not removed.
+  for (const { outcome, found } of done) await tidyUp(outcome, found, context);
+  return done.map(({ outcome }) => outcome);
+}
+
+async function importHeld(
+  bundle: Bundle,
+  plan: ImportPlan,
+  context: ImportContext,
+  observer: ImportObserver,
+): Promise<Imported[]> {
+  const { layout, signal } = context;
   const held = plan.models.map(({ model: { key, source, location } }) => ({
     key,
     lease: storeOf(layout, source).leaseName(location),
@@ -81,25 +70,31 @@ export async function importBundle(
     catalog: [],
   });
   const work: Importing = { bundle, placed: new Map(), context: { ...context, offline: false }, observer };
-  const outcomes: ImportOutcome[] = [];
+  const done: Imported[] = [];
   for (const { model } of plan.models) {
     signal.throwIfAborted();
-    outcomes.push(await importModel(model, work));
+    done.push(await importModel(model, work));
     signal.throwIfAborted();
   }
   await bundle.finish();
-  return outcomes;
+  return done;
 }
 
 interface Importing {
   bundle: Bundle;
   /** Where the volume has contents of this bundle, by name: of a stream they come by once. */
   placed: Map<string, string>;
-  context: SyncContext & { signal: AbortSignal };
+  context: ImportContext;
   observer: ImportObserver;
 }
 
-async function importModel(model: BundledModel, work: Importing): Promise<ImportOutcome> {
+interface Imported {
+  outcome: ImportOutcome;
+  /** As it was before. */
+  found: VolumeState;
+}
+
+async function importModel(model: BundledModel, work: Importing): Promise<Imported> {
   const { context, observer, placed } = work;
   const { layout } = context;
   const outcome: ImportOutcome = { model, state: "imported", stored: null, writtenBytes: 0, error: null };
@@ -114,32 +109,44 @@ async function importModel(model: BundledModel, work: Importing): Promise<Import
     },
     onNote: observer.onNote,
   };
+  const seen: { found: VolumeState } = { found: { state: "missing", record: null } };
   try {
     if (context.servers?.[source]) throw atServer(model);
     outcome.stored = await storeRecord(
-      model,
       {
+        key,
         spec: { variant, license },
+        plan: { revision: model.revision, files: model.files, manifest: model.manifest, vouched: [] },
         bring: (files, leased, told) =>
-          bring(files, { ...work, context: { ...leased, signal: leased.signal ?? context.signal } }, told),
+          bring(files, { ...work, context: { ...context, ...leased, signal: leased.signal ?? context.signal } }, told),
         async look() {
-          const found = await stateOnVolume(model, layout);
-          if (found.state === "missing")
-            return { isMissing: true, isRecorded: found.record?.revision === model.revision };
-          outcome.state = found.state;
-          return { isMissing: false, stored: found.state === "present" ? found.record : null };
+          seen.found = await stateOnVolume(model, layout);
+          return isToStore(seen.found, context.update !== null);
         },
       },
       context,
       progress,
     );
+    const { found } = seen;
+    outcome.state = found.state === "missing" ? "imported" : outcome.stored ? "updated" : found.state;
+    outcome.stored ??= found.state === "present" ? found.record : null;
     const { stored } = outcome;
     if (stored) for (const file of stored.files) placed.set(contentName(file), join(stored.path, file.path));
   } catch (error) {
     outcome.state = "failed";
     outcome.error = inOwnWords(toMusterError(error));
   }
-  return outcome;
+  return { outcome, found: seen.found };
+}
+
+/** Of the revision before: one that lacks files is nothing to go back to, and of whole ones so many are kept. */
+async function tidyUp({ model, stored }: ImportOutcome, found: VolumeState, context: ImportContext): Promise<void> {
+  const { layout, signal, update } = context;
+  const { key } = model;
+  const { state, record } = found;
+  if (!stored || !record || record.revision === stored.revision) return;
+  if (state === "missing") await removeModel(layout, keptKey(key, record.revision), signal);
+  else if (update) await trimRevisions(layout, { key, keep: update.keepRevisions }, signal);
 }
 
 /** In the place of fetching, with the same marks left by a kill at any moment. */
@@ -188,60 +195,14 @@ async function copyPlaced(
   });
 }
 
-/** For all of them, before anything is written: half a restore helps nobody. */
-async function checkSpace({ models }: ImportPlan, { layout, disk }: SyncContext): Promise<void> {
-  const roots = Map.groupBy(models, ({ model }) => storeOf(layout, model.source).root);
-  const reservations = [];
-  try {
-    for (const [root, those] of roots) {
-      const bytes = sum(those.map(({ missingBytes }) => missingBytes));
-      if (bytes > 0) reservations.push(await disk.reserve(root, bytes, "The bundle"));
-    }
-  } catch (error) {
-    throw inOwnWords(toMusterError(error));
-  } finally {
-    for (const reservation of reservations) reservation.release();
-  }
-}
-
-async function missingContents(
-  { source, location, requestedRevision, revision, files }: BundledModel,
-  { layout }: SyncContext,
-): Promise<{ place: string; bytes: number }[]> {
-  const store = storeOf(layout, source);
-  const folder = store.ingest(location);
-  const known = await findContent(layout, files);
-  const found = new Map<string, number>();
-  for (const file of files) {
-    const target = store.blob({ location, requestedRevision, revision }, file);
-    if (known.has(file.digest.hex) || (await hasSize(target, file.size))) continue;
-    const bytes = file.size - partialBytes(folder, file.digest, file.size);
-    // A large content that several models have is written once, and linked; small ones each write.
-    found.set(isShareable(file) ? contentName(file) : target, bytes);
-  }
-  return [...found].map(([place, bytes]) => ({ place, bytes }));
-}
-
 function damaged(bundle: string, file: string, content: string): MusterError {
   return new MusterError("BUNDLE_INVALID", `${bundle} is damaged: ${content} (${file}) is not what its name says.`, {
     hint: "Copy it here once more and run the same `muster import` again; what was right is on the volume, and is not read again.",
   });
 }
 
-/** What a fetch is told to run again is this import here. */
-function inOwnWords(error: MusterError): MusterError {
-  const hint = error.hint.replaceAll("`muster sync`", "the same `muster import`");
-  return hint === error.hint
-    ? error
-    : new MusterError(error.code, error.message, { ...error, hint, cause: error.cause });
-}
-
 function atServer({ location }: BundledModel): MusterError {
   return new MusterError("SOURCE_UNSUPPORTED", `${location} belongs to a server that keeps its own store.`, {
     hint: "Import it where OLLAMA_MODELS is the store that the server runs on, with OLLAMA_STORE=volume.",
   });
-}
-
-function sum(counts: readonly number[]): number {
-  return counts.reduce((all, count) => all + count, 0);
 }

@@ -63,7 +63,9 @@ export async function openTar(reader: ByteReader): Promise<Bundle> {
     return {
       ...common,
       async read({ name, size }, from) {
-        seek((starts.get(name) ?? 0) + from);
+        const start = starts.get(name);
+        if (start === undefined) return null;
+        seek(start + from);
         return bytesOf(reader, size - from);
       },
       finish: async () => undefined,

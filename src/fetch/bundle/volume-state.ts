@@ -7,10 +7,11 @@ import { readManifestDigest } from "../../store/ollama-store.ts";
 import type { BundledModel } from "./bundle-manifest.ts";
 
 export type VolumeState =
+  /** `record`: what lacks files, of this or of another revision. */
   | { state: "missing"; record: StoredModel | null }
   | { state: "present"; record: StoredModel }
-  /** The volume has another revision under that name, which an import does not take away. */
-  | { state: "kept"; revision: string };
+  /** The name leads to another revision, of our own record where there is one. */
+  | { state: "differs"; record: StoredModel | null; revision: string };
 
 /** What the volume has of a model of a bundle; a stat a file. */
 export async function stateOnVolume(model: BundledModel, layout: Layout): Promise<VolumeState> {
@@ -18,10 +19,15 @@ export async function stateOnVolume(model: BundledModel, layout: Layout): Promis
   if (record && (await isComplete(layout, record)))
     return record.revision === model.revision
       ? { state: "present", record }
-      : { state: "kept", revision: record.revision };
+      : { state: "differs", record, revision: record.revision };
   const shown = await shownRevision(model, layout);
   if (shown === null || shown === model.revision || shown === record?.revision) return { state: "missing", record };
-  return { state: "kept", revision: shown };
+  return { state: "differs", record: null, revision: shown };
+}
+
+/** Whether an import stores it: where it differs only if that is wanted, and never over what others have made. */
+export function isToStore(found: VolumeState, update: boolean): boolean {
+  return found.state === "missing" || (found.state === "differs" && update && found.record !== null);
 }
 
 /** What the name leads to for Python's tools or for Ollama, whoever made that; null for nothing. */

@@ -1,12 +1,16 @@
+import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { toMusterError } from "../../../src/errors.ts";
 import { planBundle, readPlan } from "../../../src/fetch/bundle/bundle-plan.ts";
 import { findBundles } from "../../../src/fetch/bundle/find-bundles.ts";
-import { importBundle, planImport } from "../../../src/fetch/bundle/import-bundle.ts";
+import { importBundle } from "../../../src/fetch/bundle/import-bundle.ts";
+import { planImport } from "../../../src/fetch/bundle/plan-import.ts";
 import type { StoredModel } from "../../../src/model.ts";
 import { temporaryFolder } from "../../store/temporary-folder.ts";
 import { openTransfer, syncContext, type Transfer } from "../sync-context.ts";
@@ -39,6 +43,7 @@ async function bring(tar: Buffer, target: string, streamed: boolean): Promise<st
   const context = {
     ...syncContext({ endpoint: "http://127.0.0.1:9", volume: target, offline: true }, transfer),
     signal,
+    update: null,
   };
   const path = join(temporaryFolder(), "bundle.tar");
   writeFileSync(path, tar);
@@ -122,6 +127,30 @@ it.each([false, true])("a small file that two models have is written for both (s
   expect(below(target).filter((path) => !path.includes(".locks"))).toEqual(
     below(volume).filter((path) => !path.includes(".locks")),
   );
+});
+
+it("killed again and again, anywhere, it has whole models only, and goes on in the middle of files", async () => {
+  const [target, path] = [temporaryFolder(), join(temporaryFolder(), "bundle.tar")];
+  writeFileSync(path, whole);
+  let written = 0;
+  let kills = 0;
+  for (;;) {
+    const fixture = fileURLToPath(new URL("./fixtures/import-process.ts", import.meta.url));
+    // More than one step of the journal, so that each process gets somewhere; the largest files have a second one.
+    const input = JSON.stringify({ volume: target, path, killAfter: 200 << 10 });
+    const end = await promisify(execFile)(process.execPath, [fixture, input]).catch((error: unknown) => error);
+    expect(expected).toEqual(expect.arrayContaining(await rightModels(target)));
+    for (const repo of ["acme--tiny", "acme--twin"])
+      expect(wrongBlobs(join(target, `huggingface/hub/models--${repo}`))).toEqual([]);
+    if ((end as { signal?: string }).signal === "SIGKILL") kills += 1;
+    else {
+      written = (JSON.parse((end as { stdout: string }).stdout) as { written: number }).written;
+      break;
+    }
+  }
+  expect(kills).toBeGreaterThan(2);
+  expect(written).toBeLessThan(200 << 10);
+  expect(await rightModels(target)).toEqual(expected);
 });
 
 it("leaves a volume that it may not write as it was", async () => {

@@ -6,7 +6,8 @@ import { describe, expect, it } from "vitest";
 import { planBundle } from "../../../src/fetch/bundle/bundle-plan.ts";
 import { exportFile } from "../../../src/fetch/bundle/export-file.ts";
 import { findBundles } from "../../../src/fetch/bundle/find-bundles.ts";
-import { importBundle, planImport } from "../../../src/fetch/bundle/import-bundle.ts";
+import { importBundle } from "../../../src/fetch/bundle/import-bundle.ts";
+import { planImport } from "../../../src/fetch/bundle/plan-import.ts";
 import { temporaryFolder } from "../../store/temporary-folder.ts";
 import { openTransfer, syncContext } from "../sync-context.ts";
 import { fillVolume } from "./tiny-volume.ts";
@@ -27,7 +28,11 @@ async function importedCache() {
     { path, partSize: null, zstd: false, mayReplace: async () => false },
     { signal, ...quiet },
   );
-  const context = { ...syncContext({ endpoint: "http://127.0.0.1:9", volume, offline: true }, transfer), signal };
+  const context = {
+    ...syncContext({ endpoint: "http://127.0.0.1:9", volume, offline: true }, transfer),
+    signal,
+    update: null,
+  };
   const [found] = await findBundles([path], process.stdin);
   await using bundle = await found!.open();
   const outcomes = await importBundle(bundle, await planImport(bundle, context), context, quiet);
