@@ -9,6 +9,8 @@ import type { JobRecord, JobState } from "./job-record.ts";
  */
 
 export interface JobRequest extends Pick<JobRecord, "kind" | "model" | "input"> {
+  /** What whoever sends it calls the model, where that is another name. */
+  asked?: string;
   /** Whoever sends the same id with the same job again gets the job that there is. */
   id?: string;
   client?: string | null;
@@ -86,9 +88,9 @@ export interface Resume {
 export interface WorkerJobs {
   /**
    * A worker has come: what it has of ours it may keep; what it should have and has not is for others. Throws SUPERSEDED
-   * where a newer process runs under its id.
+   * where a newer process runs under its id. `isThere`: whether it still waits for that.
    */
-  joined(hello: Hello): Promise<Resume[]>;
+  joined(hello: Hello, isThere: () => boolean): Promise<Resume[]>;
   /** Its models, or whether it is ready, may have changed. */
   updated(workerId: string): void;
   /** Its socket is gone; its jobs run on. */

@@ -47,6 +47,8 @@ export class Backlog {
   constructor(options: BacklogOptions) {
     this.#options = options;
     this.#puller = new Puller(options.link, options.ackWaitMs);
+    // What was said meanwhile was not heard.
+    options.link.onUp(() => this.#lookAnew());
   }
 
   /** Gives the message's number; null where the job has one already. */
@@ -110,10 +112,7 @@ export class Backlog {
 
   /** To be called often. */
   sweep(): void {
-    if (performance.now() - this.#lookedAt < LOOK_AGAIN_MS) return;
-    this.#lookedAt = performance.now();
-    this.#empty.clear();
-    this.look();
+    if (performance.now() - this.#lookedAt >= LOOK_AGAIN_MS) this.#lookAnew();
   }
 
   ackOf(jobId: string): string | null {
@@ -177,6 +176,12 @@ export class Backlog {
     this.#closed = true;
   }
 
+  #lookAnew(): void {
+    this.#lookedAt = performance.now();
+    this.#empty.clear();
+    this.look();
+  }
+
   #tell(subject: string, data: string): void {
     const { connection, isUp } = this.#options.link;
     if (isUp() && !connection.isClosed()) connection.publish(subject, data);
@@ -193,9 +198,9 @@ export class Backlog {
         if (room <= 0) continue;
         const before = this.#hints;
         const deliveries = await this.#puller.pull(priority, { kind, model: lane.slice(kind.length + 1) }, room);
-        if (deliveries.length < room && before === this.#hints) this.#empty.add(key);
+        if (deliveries !== null && deliveries.length < room && before === this.#hints) this.#empty.add(key);
         else this.#again = true;
-        for (const delivery of deliveries) this.#hand(delivery, kind);
+        for (const delivery of deliveries ?? []) this.#hand(delivery, kind);
       }
     }
   }

@@ -58,6 +58,8 @@ export class Presence {
     link.onUp(() => {
       // Nobody could be heard meanwhile.
       this.#upSince = performance.now();
+      // What is under way may have been lost, and its answer would be waited for.
+      this.#writing = false;
       this.#beat();
     });
   }
@@ -127,7 +129,7 @@ export class Presence {
     this.#writing = true;
     try {
       await this.#options.layout.gateways.put(this.#options.gateway, String(this.#options.held()));
-      this.#confirmed = sentAt;
+      this.#confirmed = Math.max(this.#confirmed, sentAt);
     } finally {
       this.#writing = false;
     }

@@ -178,6 +178,23 @@ test("jobs wait in NATS, not in a gateway, and go by class and in order to whoev
   expect(first.all("job.offer").length).toBe(2);
 });
 
+test("a job whose message was there long before it goes soon after it is sent again", async () => {
+  const { prefix } = nats.options();
+  await using gateway = await startGateway(prefix);
+  using worker = await join(gateway.wsUrl);
+  const link = await nats.link(prefix);
+  // As a gateway leaves it that loses NATS, or dies, while it takes the job in.
+  const subject = link.names.job({ ...CHAT, id: "again", client: null, priority: 0 });
+  const message = { id: "again", origin: "gone", attended: false, deadlineAt: Date.now() + 60_000 };
+  await link.js.publish(subject, JSON.stringify(message));
+  const stream = link.names.called("JOBS");
+  const consumer = link.names.consumer("normal", CHAT);
+  const delivered = async () => (await link.jsm.consumers.info(stream, consumer)).delivered.consumer_seq;
+  await until("it was looked at several times", async () => (await delivered().catch(() => 0)) >= 5);
+  await gateway.jobs.submit({ ...CHAT, id: "again" });
+  expect((await worker.offer()).jobId).toBe("again");
+});
+
 test("a slow client at one gateway holds the acknowledgements at the other back", async () => {
   await using fleet = await startGateways();
   using worker = await join(fleet.b.wsUrl);
@@ -321,6 +338,34 @@ test("while NATS is away jobs run on and results are kept; when it is back all g
   await until("it is ready", async () => (await ready()).status === 200);
   await gateway.jobs.submit({ ...CHAT, id: "two" });
   expect((await worker.offer(2)).jobId).toBe("two");
+});
+
+describe("a worker that comes while NATS is away", () => {
+  test("waits for it, and is welcomed without having to come again", async () => {
+    await using server = await startNatsServer();
+    const backend = natsBackend(server.options());
+    await using gateway = await startGateway("", { backend, graceMs: 600 });
+    await gateway.jobs.submit(CHAT);
+    await server.stop();
+    await until("it is not ready", async () => (await fetch(`${gateway.url}/readyz`)).status === 503);
+    const coming = join(gateway.wsUrl);
+    await until("it is known", () => gateway.workers()[0]?.connected);
+    await server.start();
+    using worker = await coming;
+    expect(worker.all("welcome").length).toBe(1);
+    expect((await worker.offer()).model).toBe(CHAT.model);
+  });
+
+  test("is sent away to come back soon where that takes long", async () => {
+    await using server = await startNatsServer();
+    const backend = natsBackend(server.options());
+    await using gateway = await startGateway("", { backend, graceMs: 600 });
+    await server.stop();
+    using worker = await openRawWorker(gateway.wsUrl);
+    worker.send(hello());
+    // 1013 would keep it away for half a minute and more.
+    expect((await worker.closed).code).toBe(1012);
+  });
 });
 
 test("a gateway that cannot speak to NATS promises no leases", async () => {
