@@ -4,6 +4,7 @@ import { JOB_KINDS } from "../../model.ts";
 import { JOB_STATES, type JobRecord } from "../jobs/job-record.ts";
 import type { Answer, Call } from "./answer.ts";
 import { notFound } from "./api-error.ts";
+import { allowedModel } from "./asked-model.ts";
 import { openEventStream } from "./event-stream.ts";
 import { jobView } from "./job-view.ts";
 import { allowedPriority, MAX_TIMEOUT_MS, PRIORITIES } from "./order.ts";
@@ -35,11 +36,11 @@ export const jobQuery = z.object({
 export async function submitJob(call: Call): Promise<Answer> {
   const { caller, gateway } = call;
   const { id = keyedId(call), priority = 0, ...request } = await readJson(call, jobRequest);
-  if (!caller.mayUse([request.model]))
-    throw refusal("ACCESS_REFUSED", `This key may not use the model ${request.model}.`, "Ask who gave you the key.");
+  const model = allowedModel(call, request);
   await gateway.limits.admit(caller);
   const job = await gateway.jobs.submit({
     ...request,
+    ...{ model, asked: request.model },
     ...(id === undefined ? {} : { id }),
     client: caller.name,
     priority: allowedPriority(call, priority),
