@@ -4,7 +4,8 @@ import { VERSION } from "../../system.ts";
 import type { Backend } from "../backend.ts";
 
 /** What the gauges are read off. */
-export interface GaugeSources extends Pick<Backend, "workers" | "jobs" | "trouble" | "isConnected"> {
+export interface GaugeSources
+  extends Pick<Backend, "workers" | "jobs" | "trouble" | "isConnected" | "evictionsAreFrozen"> {
   /** Answers as events that are under way. */
   streams(): number;
 }
@@ -43,6 +44,8 @@ export function addGauges(
   gauge("workers_ready", "Workers that take work.", ["type"], ({ workers }) =>
     workers.list().map(({ workerType, ready }) => [{ type: typeLabel(workerType) }, ready ? 1 : 0]),
   );
+  const frozen = "1 while so many workers are silent at once that none is forgotten.";
+  gauge("evictions_frozen", frozen, [], ({ evictionsAreFrozen }) => [[{}, evictionsAreFrozen() ? 1 : 0]]);
   gauge("gpus", "GPUs of connected workers.", ["type"], ({ workers }) =>
     connectedOf(workers).map(({ workerType, hardware }) => [{ type: typeLabel(workerType) }, hardware.gpus.length]),
   );

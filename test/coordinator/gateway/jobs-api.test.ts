@@ -103,6 +103,32 @@ test("inputs go when a job ends, unless they are to be kept", async () => {
   expect(await api.peer.jobs.get("kept")).toMatchObject({ input: CHAT.input });
 });
 
+test("a job that failed or was cancelled is done anew where its input was kept", async () => {
+  await using api = await setUp();
+  const statuses: Record<string, number> = {};
+  for (const [id, keepInput] of [
+    ["kept", true],
+    ["gone", false],
+  ] as const) {
+    await api.call("POST", "/v1/jobs", { ...CHAT, id, keepInput, priority: 7, timeoutMs: 60_000 });
+    expect(await api.call("POST", `/v1/jobs/${id}/retry`)).toMatchObject({
+      status: 409,
+      body: { error: { code: "job_not_failed" } },
+    });
+    await api.call("POST", `/v1/jobs/${id}/cancel`);
+    const again = await api.call("POST", `/v1/jobs/${id}/retry`);
+    statuses[id] = again.status;
+    if (again.status !== 202) expect(again.body.error.code).toBe("input_not_kept");
+    else {
+      expect(again.body).toMatchObject({ state: "queued", priority: 7 });
+      expect(again.headers.get("location")).toBe(`/v1/jobs/${again.body.id}`);
+      expect(await api.peer.jobs.get(again.body.id)).toMatchObject({ input: CHAT.input, keepInput: true });
+    }
+  }
+  expect(statuses).toEqual({ kept: 202, gone: 409 });
+  expect((await api.call("POST", "/v1/jobs/nobody/retry")).status).toBe(404);
+});
+
 test("what becomes of a job is told by events, and from where one was", async () => {
   await using api = await setUp();
   await api.call("POST", "/v1/jobs", { ...CHAT, id: "a", stream: true });
