@@ -25,8 +25,10 @@ export interface Delivery extends JobMessage {
 
 /** A consumer that nobody asks for so long goes; its messages stay. */
 const UNUSED_MS = 3_600_000;
-/** How long the server looks for messages before it says that there are none. */
-const LOOK_MS = 300;
+/** How long a thorough look takes where there is nothing. */
+const LOOK_MS = 20;
+/** What went out only as the connection came back is answered by then. */
+const LATE_MS = 500;
 const ANSWER_MS = 3_000;
 
 /** Takes messages of lanes out of the stream JOBS, by a consumer for each class and lane that all gateways share. */
@@ -43,15 +45,17 @@ export class Puller {
     link.onUp(() => {
       // Their requests are lost, unless they go out only now.
       const lost = [...this.#open];
-      setTimeout(() => lost.forEach((messages) => void messages.unsubscribe()), 2 * LOOK_MS).unref();
+      setTimeout(() => lost.forEach((messages) => void messages.unsubscribe()), LATE_MS).unref();
     });
   }
 
-  /** At most so many as wait there now; null where nobody said whether there are some. */
+  /**
+   * At most so many as wait there now; null where nobody said whether there are some. The server answers at once by its count
+   * of what waits; `thorough`: it looks, in case the count is wrong.
+   */
   async pull(
-    priority: PriorityClass,
-    lane: { kind: JobKind; model: string },
-    most: number,
+    { priority, ...lane }: { priority: PriorityClass; kind: JobKind; model: string },
+    { most, thorough }: { most: number; thorough: boolean },
   ): Promise<Delivery[] | null> {
     const link = this.#link;
     const name = link.names.consumer(priority, lane);
@@ -61,7 +65,7 @@ export class Puller {
     const timer = setTimeout(() => messages.unsubscribe(), ANSWER_MS);
     this.#open.add(messages);
     const next = `$JS.API.CONSUMER.MSG.NEXT.${link.names.called("JOBS")}.${name}`;
-    const request = { batch: most, no_wait: true, expires: nanos(LOOK_MS) };
+    const request = { batch: most, no_wait: true, ...(thorough && { expires: nanos(LOOK_MS) }) };
     link.connection.publish(next, JSON.stringify(request), { reply: inbox });
     const deliveries: Delivery[] = [];
     let isAnswered = false;
