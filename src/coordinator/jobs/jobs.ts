@@ -47,12 +47,14 @@ export interface JobCounts {
   assigned: number;
 }
 
+export type CountByKind = Partial<Record<JobKind, number>>;
+
 /** What is known of the jobs that wait. */
 export interface WaitingJobs {
   /** Null where only their sum is known. */
-  byKind: Partial<Record<JobKind, number>> | null;
-  /** When the oldest came, in milliseconds of the clock; null where none waits, or it is not known. */
-  oldestAt: number | null;
+  byKind: CountByKind | null;
+  /** When the oldest came, in milliseconds of the clock; null where none waits, undefined where that is not known. */
+  oldestAt: number | null | undefined;
 }
 
 /** For HTTP handlers. */

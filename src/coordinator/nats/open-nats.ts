@@ -65,7 +65,7 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
   const about = { link, layout, gateway, log };
   const presence: Presence = await Presence.open({
     ...{ ...about, ...parts },
-    held: () => assignments.size,
+    held: () => assignments.countByKind(),
     onGone: () => void jobs.recover(),
   });
   const workers = new SharedWorkers({ ...about, registry, presence, leaseMs, graceMs, workerChanged });
