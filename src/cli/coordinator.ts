@@ -52,7 +52,7 @@ export async function coordinator(options: CoordinatorFlags): Promise<number> {
     ...(await keeperOf(options.store, config)),
   });
   log.info(
-    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, OpenAI clients with the base URL ${server.url}/v1`,
+    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, OpenAI clients with the base URL ${server.url}/v1; the dashboard is at ${server.url}/`,
   );
   await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
   await server.close();

@@ -36,6 +36,8 @@ export interface JobFilter {
   /** Undefined: of all. */
   client?: string | null;
   state?: JobState;
+  /** Those that ended at this worker. */
+  endedAt?: string;
   /** Those that came before the job of this id. */
   after?: string;
   limit: number;
