@@ -325,6 +325,9 @@ describe.skipIf(CHROMIUM_MISSING)("the dashboard, in Chromium", () => {
     const row = page.locator("#model-rows tr").filter({ hasText: "hf:acme/new" });
     await row.getByText("1 fetching").waitFor();
 
+    // Its word is in one line.
+    const box = await page.getByRole("button", { name: "Remove acme/old" }).boundingBox();
+    expect(box!.width).toBeGreaterThan(box!.height);
     await page.getByRole("button", { name: "Remove acme/old" }).press("Enter");
     const sure = page.getByRole("dialog", { name: "Remove acme/old from all workers?" });
     // The harmless answer has the focus.
