@@ -161,6 +161,14 @@ test("Downloads are slow", async ({ task }) => {
   gate.open();
 });
 
+test("A new revision of a model is worse", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  hub.updateRepo(MINILM, { "modules.json": '[{"idx":0,"name":"0"}]' });
+  await tryEntry(task.name, here);
+});
+
 afterAll(() => {
   if (canBeSomebody) expect([...tried].toSorted()).toEqual([...entries.keys()].toSorted());
 });

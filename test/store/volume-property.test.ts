@@ -1,4 +1,5 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -23,6 +24,8 @@ const LIMIT_MS = 20_000;
 
 let hub: Hub;
 let registry: OllamaRegistry;
+/** Revisions of models, the latest last. */
+let commits: Record<string, string[]>;
 let processes: {
   child: ChildProcessWithoutNullStreams;
   ask: (order: VolumeOrder, input: SyncInput) => Promise<unknown>;
@@ -40,10 +43,18 @@ const specs = [
 beforeAll(async () => {
   const shared = seededBytes(300 * KIB, 9);
   const files = (id: string) => ({ ...causalLmRepo(id, { sizeBytes: 40 * KIB }), "model-00003.safetensors": shared });
-  hub = await startHub({ repos: ["acme/tiny", "acme/twin"].map((id) => ({ id, files: files(id) })) });
+  hub = await startHub();
+  const repos = ["acme/tiny", "acme/twin"];
+  // Each has a revision before the one that its branch names.
+  const first = repos.map((id) => hub.addRepo({ id, files: files(id) }).commit);
+  const second = repos.map((id) => hub.updateRepo(id, { "config.json": "{}" }).commit);
+  commits = Object.fromEntries(repos.map((id, index) => [id, [first[index]!, second[index]!]]));
   registry = await startOllamaRegistry();
   const layer = seededBytes(300 * KIB, 4);
-  registry.addModel("library/chat:latest", { layers: { model: seededBytes(20 * KIB, 5), projector: layer } });
+  const tags = [7, 5].map((seed) =>
+    registry.addModel("library/chat:latest", { layers: { model: seededBytes(20 * KIB, seed), projector: layer } }),
+  );
+  commits.chat = tags.map((text) => createHash("sha256").update(text).digest("hex"));
   registry.addModel("library/vision:latest", { layers: { model: seededBytes(20 * KIB, 6), projector: layer } });
   const fixture = fileURLToPath(new URL("./fixtures/volume-process.ts", import.meta.url));
   processes = Array.from({ length: PROCESSES }, () => {
@@ -65,6 +76,13 @@ afterAll(async () => {
 
 /** Files of a model that is called complete, before and after they were read, and are not what its record says. */
 async function brokenFiles(layout: Layout, model: StoredModel): Promise<string[]> {
+  const wrong = await wrongFiles(layout, model);
+  // It may have been taken to another revision and back meanwhile.
+  const still = wrong.length > 0 ? await wrongFiles(layout, model) : [];
+  return wrong.filter((path) => still.includes(path));
+}
+
+async function wrongFiles(layout: Layout, model: StoredModel): Promise<string[]> {
   if (!(await isComplete(layout, model))) return [];
   const wrong: string[] = [];
   for (const { path, size, digest } of model.files) {
@@ -89,9 +107,17 @@ const order: fc.Arbitrary<VolumeOrder> = fc.oneof(
     arbitrary: fc.record({ do: fc.constant("prune" as const), maxBytes: fc.integer({ min: 0, max: 1 << 20 }) }),
   },
   { weight: 1, arbitrary: fc.constant<VolumeOrder>({ do: "sweep" }) },
+  {
+    weight: 4,
+    arbitrary: fc
+      .record({ spec: fc.constantFrom(...specs.slice(0, 4)), which: fc.nat(1), keep: fc.nat(2) })
+      .map(({ spec, which, keep }): VolumeOrder => {
+        return { do: "update", spec, to: commits[spec.variant.location]![which]!, keep };
+      }),
+  },
 );
 
-it("three processes that fetch, remove, prune and sweep never break a model that a record calls complete", async () => {
+it("three processes that fetch, update, remove, prune and sweep never break a model that a record calls complete", async () => {
   const scripts = fc.array(fc.array(order, { minLength: 2, maxLength: 6 }), {
     minLength: PROCESSES,
     maxLength: PROCESSES,
