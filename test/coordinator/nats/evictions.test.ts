@@ -54,7 +54,7 @@ test("workers that are lost with their gateway in a mass keep their jobs, and co
   // Its host is cut off: nothing more is heard of it, or of its workers.
   beating.length = 0;
   await a.close();
-  using other = await joinRaw(b.wsUrl, { workerId: "other" });
+  using other = await joinRaw(b.wsUrl, { workerId: "other", credit: 2 });
   beating.push(other);
   await until("it is said", () => lines.some(({ level, msg }) => level === 50 && /30 %/.test(msg)));
   const since = performance.now();
@@ -78,7 +78,6 @@ test("workers that are lost with their gateway in a mass keep their jobs, and co
     const offer = await until("it is another's", () => other.all("job.offer").find((each) => each.jobId === jobId));
     expect(offer.attempt).toBe(2);
     other.answer(offer, "done");
-    other.send({ t: "credit", kind: "chat", n: 1 });
   }
   for (const id of jobs.values()) await until(`${id} is done`, async () => (await b.jobs.get(id))?.state === "done");
   expect(lines.some(({ msg }) => /Evictions go on/.test(msg))).toBe(true);
