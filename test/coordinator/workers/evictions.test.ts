@@ -4,7 +4,7 @@ import { until } from "../../until.ts";
 import { CHAT, joinRaw, startRawCoordinator } from "../raw-fleet.ts";
 import { beat } from "../raw-worker.ts";
 
-const TERMS = { beatMs: 50, leaseMs: 400, graceMs: 400 };
+const TERMS = { beatMs: 50, leaseMs: 1_200, graceMs: 600 };
 
 test("when many workers fall silent at once none is forgotten, and their jobs are left to them", async () => {
   const { log, lines } = keptLog();
