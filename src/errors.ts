@@ -44,6 +44,7 @@ export const errorCodes = {
   MODEL_IN_USE: again,
   MODEL_PINNED: { exit: EXIT.failed, retryable: false },
   MODEL_DAMAGED: { exit: EXIT.failed, retryable: false },
+  BUNDLE_INVALID: { exit: EXIT.failed, retryable: false },
   RATE_LIMITED: again,
   SERVER_ERROR: again,
   RESPONSE_INVALID: again,

@@ -35,7 +35,7 @@ async function tryEntry(title: string, here: Place, as: string[] = []) {
       extendEnv: false,
       env: { ...here.env, PATH: `${bin}:${here.env.PATH ?? process.env.PATH}`, HOME: here.folder },
     });
-    const output = all.replaceAll(here.volume, "/models");
+    const output = all.replaceAll(here.volume, "/models").replaceAll(join(here.folder, "usb"), "/mnt/usb");
     const missing = firstMissing(step, output);
     expect(missing === null ? "" : `${step.command}\nprinted no\n${missing}\nbut\n${output}`).toBe("");
   }
@@ -130,6 +130,14 @@ test("Several hosts share the models", async ({ task }) => {
   await using hub = await startMiniLmHub();
   using here = worker(hub);
   await runMuster(["sync"], { ...here.env, STATE_DIR: join(here.folder, "first-host") });
+  mkdirSync(join(here.folder, "usb"));
+  await tryEntry(task.name, here);
+});
+
+test("Workers have no network", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
   mkdirSync(join(here.folder, "usb"));
   await tryEntry(task.name, here);
 });

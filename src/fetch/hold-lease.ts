@@ -1,8 +1,9 @@
 import { hasSystemCode, MusterError, toMusterError } from "../errors.ts";
-import type { ModelSpec, StoredModel } from "../model.ts";
+import type { ModelSpec } from "../model.ts";
 import { acquireLease, type Lease } from "../store/lease.ts";
 import { type ModelStore, storeOf } from "../store/model-store.ts";
 import { volumeError } from "../store/volume-error.ts";
+import type { fetchFiles } from "./fetch-files.ts";
 import type { ModelProgress } from "./model-progress.ts";
 import type { SyncContext } from "./sync-context.ts";
 
@@ -16,6 +17,8 @@ export interface HeldModel {
   key: string;
   store: ModelStore;
   lease: Lease;
+  /** Brings files in the place of fetching them. */
+  bring?: typeof fetchFiles;
 }
 
 /** Where what was found in place is taken away meanwhile, by another tool or a removal. */
@@ -25,13 +28,13 @@ const ATTEMPTS = 3;
  * Does the work as who writes the model; another that does is waited for, and may have done it. Done again where files went
  * away under it. Throws MusterError.
  */
-export async function holding(
+export async function holding<Result>(
   spec: ModelSource,
   key: string,
   context: SyncContext,
   progress: ModelProgress,
-  work: (held: HeldModel, context: SyncContext) => Promise<StoredModel>,
-): Promise<StoredModel> {
+  work: (held: HeldModel, context: SyncContext & { signal: AbortSignal }) => Promise<Result>,
+): Promise<Result> {
   const { variant } = spec;
   const store = storeOf(context.layout, variant.source);
   const name = store.leaseName(variant.location);
@@ -58,7 +61,7 @@ export async function holding(
   }
 }
 
-async function tried(spec: ModelSource, work: () => Promise<StoredModel>): Promise<StoredModel> {
+async function tried<Result>(spec: ModelSource, work: () => Promise<Result>): Promise<Result> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await work();

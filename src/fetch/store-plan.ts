@@ -45,7 +45,7 @@ export function describedPlan({ variant }: Pick<ModelSource, "variant">, descrip
 /** Fetches what is missing of it and writes the record, last. `kept`: beside the model's revision, which stays what everybody sees. */
 export async function storePlan(
   { revision, files, manifest, vouched }: FilePlan,
-  { spec, key, store, lease }: HeldModel,
+  { spec, key, store, lease, bring = fetchFiles }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
   kept?: WhyKept,
@@ -66,7 +66,7 @@ export async function storePlan(
   const bytes = sizeOf(files);
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
   progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
-  await fetchFiles({ variant, model, store, files: missing, contents, arriving }, context, progress);
+  await bring({ variant, model, store, files: missing, contents, arriving }, context, progress);
   // Whoever brought what no record vouches for may have been interrupted before the disk had it.
   const found = [...present].filter((file) => !trusted.has(at(file)));
   const unsynced = [...missing.filter((file) => !isJournaled(file)), ...found];
