@@ -53,7 +53,7 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
       "SOURCE_UNSUPPORTED",
       `${model.location} is an Ollama model, and no folder is read back as one.`,
       {
-        hint: `Keep it, or \`muster remove ${name}\` and fetch it again when it is wanted.`,
+        hint: `\`muster export ${name} ${folder.replace(/\/*$/, "/")}\` takes it there, \`muster import\` brings it back; \`muster remove ${name}\` frees its space here.`,
       },
     );
   }
