@@ -163,3 +163,8 @@ export type VariantEntry = ModelEntry["variants"][number];
 export type AdapterEntry = VariantEntry["adapters"][number];
 export type WorkerTypeEntry = CatalogDocument["workerTypes"][string];
 export type Condition = z.output<typeof when>;
+
+/** The JSON Schema of a catalog file, for editors and other tools: docs/worker-types.schema.json. */
+export function catalogJsonSchema(): object {
+  return { title: "muster worker-types.json", ...z.toJSONSchema(catalogSchema, { io: "input" }) };
+}
