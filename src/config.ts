@@ -15,8 +15,8 @@ import { filePath, readable, readToken, secret, secretFile } from "./setting-fil
 import { isUrl } from "./setting-values.ts";
 import { type LogLevel, type Settings, settings } from "./settings.ts";
 
-/** The repository or image root: the folder above `src/` or `dist/`. */
-const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
+/** In the repository or image root: the folder above `src/` or `dist/`. */
+export const BUILT_IN_CATALOG = resolve(import.meta.dirname, "../worker-types.json");
 
 /** What a coordinator may ask for beyond the catalog. */
 export interface ModelPolicy {
@@ -143,8 +143,7 @@ function derive(given: Settings, problems: string[]): Config {
     workerType: given.WORKER_TYPE ?? null,
     workerId: given.WORKER_ID ?? null,
     modelPolicy: modelPolicy(given, problems),
-    catalogFile:
-      filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? join(PACKAGE_ROOT, "worker-types.json"),
+    catalogFile: filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? BUILT_IN_CATALOG,
     catalogOverlay: filePath("WORKER_TYPES_OVERLAY", given.WORKER_TYPES_OVERLAY, problems),
     modelCacheDir,
     hfHome,

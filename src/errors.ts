@@ -17,6 +17,7 @@ export const errorCodes = {
   USAGE: { exit: EXIT.usage, retryable: false },
   CONFIG_INVALID: fix,
   CATALOG_INVALID: fix,
+  CATALOG_READ_ONLY: fix,
   WORKER_TYPE_MISSING: fix,
   WORKER_TYPE_UNKNOWN: fix,
   MODEL_UNKNOWN: { exit: EXIT.usage, retryable: false },

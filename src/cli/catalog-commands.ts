@@ -1,4 +1,6 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import { ENGINES, TASKS } from "../model.ts";
+import { several } from "./amounts.ts";
 import type { Define } from "./define.ts";
 
 /** The commands about the catalog of models and worker types; each loads when it runs. */
@@ -39,6 +41,49 @@ export function addCatalogCommands(program: Command, command: Define): void {
       ),
     async (name: string | undefined, options: Options) =>
       (await import("./catalog-show.ts")).catalogShow(name, options),
+  );
+
+  command(
+    catalog
+      .command("add")
+      .description(
+        "find out what a catalog says of models (size, licence, format, memory, card), and print it; --write adds it",
+      )
+      .argument("<references...>", "hf:org/name[@revision], ollama:name[:tag], s3://bucket/folder, or /folder")
+      .option("--as <id>", "the model's id in the catalog; once for each model, in their order", several)
+      .option("--type <type>", "worker types that are to serve it; may be given several times", several)
+      .option("--optional", "they run without it, too")
+      .addOption(new Option("--task <task>", "what it is for, where the source does not say").choices(TASKS))
+      .addOption(new Option("--engine <engine>", "what is to serve it").choices(ENGINES))
+      .option("--quantization <name>", "which GGUF file of a repository that has several, such as q4_k_m")
+      .option("--pin", "write the commit or digest that the source has now in place of the branch")
+      .option("--allow-pickle", "also where the weights are pickles, whose loading can run code")
+      .option("--write", "write it into the overlay, or the catalog where there is none; a terminal asks otherwise")
+      .option("--yes", "the same as --write")
+      .option("--dry-run", "only print, and do not ask")
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nWhat is printed on standard output is a file by itself, as an overlay is.\n\nExamples:\n  muster catalog add hf:Qwen/Qwen2.5-7B-Instruct\n  muster catalog add ollama:qwen2.5:0.5b --as small --type cpu-worker --write\n  muster catalog add s3://models/prod/base-models/acme-tiny --json\n  muster catalog add hf:acme/tiny --dry-run > overlay.json",
+      ),
+    async (references: string[], options: Options) =>
+      (await import("./catalog-add.ts")).catalogAdd(references, options),
+  );
+
+  command(
+    catalog
+      .command("remove")
+      .description("take a model out of the catalog and its worker types; what is on the volume stays")
+      .argument("<id>", "a model of the catalog")
+      .option("--type <type>", "only out of this worker type; may be given several times", several)
+      .option("--dry-run", "only say what would be done")
+      .option("--yes", "do not ask; required where there is no terminal")
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nExamples:\n  muster catalog remove small --dry-run\n  muster catalog remove small --type cpu-worker --yes",
+      ),
+    async (id: string, options: Options) => (await import("./catalog-remove.ts")).catalogRemove(id, options),
   );
 
   command(

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { MusterError } from "../errors.ts";
-import type { Architecture, FileSpec, Source, Variant, VariantFacts } from "../model.ts";
+import { type Architecture, type FileSpec, type Source, TASKS, type Variant, type VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";
 import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
@@ -43,13 +43,20 @@ const descriptionSchema = z.object({
   weights: z.object({ weightsBytes: z.number(), projectorBytes: z.number() }).optional(),
   architecture: z.custom<Architecture>((value) => typeof value === "object").nullable(),
   manifest: z.string().nullable().default(null),
+  /** Descriptions of older versions have none. */
+  card: z
+    .object({
+      license: z.string().nullable(),
+      gated: z.boolean(),
+      task: z.enum(TASKS).nullable(),
+      quantization: z.string().nullable(),
+    })
+    .optional(),
 });
 
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
-  const description =
-    (await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null)) ??
-    (await askOrigins(variant, context, (origin, options) => origin.describe(variant, options)));
+  const description = await askSource(variant, context);
   context.described?.set(descriptionPath(variant, context.layout), description);
   // Only a convenience: on a read-only volume the source is simply asked again.
   await writeFileDurably(
@@ -57,6 +64,18 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
     JSON.stringify({ formatVersion: 1, ...description }),
   ).catch(() => undefined);
   return description;
+}
+
+/** What the source says of it now; keeps nothing. `onClosed`: see DescribeOptions. */
+export async function askSource(
+  variant: Variant,
+  context: DescribeContext,
+  onClosed?: DescribeOptions["onClosed"],
+): Promise<ModelDescription> {
+  return (
+    (await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null)) ??
+    (await askOrigins(variant, context, (origin, options) => origin.describe(variant, { ...options, onClosed })))
+  );
 }
 
 /** What a plan needs: the description, or where that would mean to read the weights, what is seen without. */

@@ -1,5 +1,6 @@
 import type { Variant, VariantFacts } from "../model.ts";
-import { type Placement, place } from "./placement.ts";
+import { VLLM_SHARE } from "./fit.ts";
+import { LEAST_CONTEXT, type Placement, place } from "./placement.ts";
 import { machineWith } from "./planned-hardware.ts";
 
 /** Memory of cards that are sold, gigabytes as they are sold by. A card has no less than that many times 10⁹ bytes. */
@@ -19,6 +20,27 @@ export interface CardFit {
   context: number | null;
   /** Why no card holds it, or why nothing can be said; null where one does. */
   reason: string | null;
+}
+
+/**
+ * What to declare as a variant's minGpuMemoryGb: gigabytes of each of its cards with which it still serves short contexts.
+ * Null where nobody knows.
+ */
+export function leastGpuMemoryGb(
+  variant: Variant,
+  facts: VariantFacts | null,
+  maxContext: number | null,
+): number | null {
+  const { gpuCount } = variant;
+  const found = place({
+    ...{ variant, facts, maxContext, gpus: Array.from({ length: gpuCount }, (_, index) => index) },
+    adapterBytes: 0,
+    context: LEAST_CONTEXT,
+    hardware: machineWith(CARDS_GB.at(-1)!, gpuCount),
+    reserved: new Map(),
+  });
+  const share = variant.engine === "vllm" ? VLLM_SHARE : 1;
+  return found.ok && found.need ? Math.floor(found.need.total / share / 1e9) : null;
 }
 
 /** How large a card the variant needs by itself. `facts`: what its source says; null to go by the catalog alone. */
