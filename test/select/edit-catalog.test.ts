@@ -29,7 +29,7 @@ it("adds to a catalog, however it is written, and takes away again without a tra
 
 it("leaves what stands around it as somebody wrote it", async () => {
   const types = '  "workerTypes": { "t": { "models": ["a",   "b"] } }';
-  const text = `{\n  "models": {\n    "a" : {"task": "chat"}\n  },\n${types}\n}\n`;
+  const text = `{\n  "models": {\n    "a" : {"task": "chat"},\n    "b": {}\n  },\n${types}\n}\n`;
   const after = await editText(text, [addModel("c", entry)]);
   expect(after.split("\n")).toEqual(expect.arrayContaining(['    "a" : {"task": "chat"},', types]));
 });
