@@ -1,6 +1,8 @@
 import { join, resolve } from "node:path";
 import type * as z from "zod";
 import type { CertificateFiles } from "./client-certificate.ts";
+import type { ContentPolicy } from "./content-policy.ts";
+import { contentPolicy } from "./content-policy-settings.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
@@ -29,6 +31,7 @@ export interface Config {
   workerType: string | null;
   workerId: string | null;
   modelPolicy: ModelPolicy;
+  contentPolicy: ContentPolicy;
   catalogFile: string;
   catalogOverlay: string | null;
   modelCacheDir: string;
@@ -143,6 +146,7 @@ function derive(given: Settings, problems: string[]): Config {
     workerType: given.WORKER_TYPE ?? null,
     workerId: given.WORKER_ID ?? null,
     modelPolicy: modelPolicy(given, problems),
+    contentPolicy: contentPolicy(given, problems),
     catalogFile: filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? BUILT_IN_CATALOG,
     catalogOverlay: filePath("WORKER_TYPES_OVERLAY", given.WORKER_TYPES_OVERLAY, problems),
     modelCacheDir,

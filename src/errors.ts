@@ -22,6 +22,7 @@ export const errorCodes = {
   WORKER_TYPE_UNKNOWN: fix,
   MODEL_UNKNOWN: { exit: EXIT.usage, retryable: false },
   MODEL_NOT_ALLOWED: fix,
+  LICENSE_REFUSED: fix,
   MODEL_REQUIRED: fix,
   GPU_REQUIRED: fix,
   NOTHING_FITS: fix,

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { contentPolicySettings } from "./content-policy-settings.ts";
 import { engineSettings } from "./engine-settings.ts";
 import { gatewaySettings } from "./gateway-settings.ts";
 import { hardwareSettings } from "./hardware-settings.ts";
@@ -45,6 +46,7 @@ export const settings = z.object({
     allowed: "globs, separated by commas",
     otherwise: "none; MODEL_POLICY=patterns needs them",
   }),
+  ...contentPolicySettings,
   ...volumeSettings,
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",

@@ -1,4 +1,5 @@
 import { toMusterError } from "../errors.ts";
+import { isPickle } from "../fetch/choose-files.ts";
 import { serverOf } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { type InventoryEntry, isPinned, takeInventory } from "../store/inventory.ts";
@@ -62,6 +63,8 @@ export function describe({ model, complete, lastUsedAt, heldBy, pinned }: Invent
     bytes,
     files: files.length,
     license,
+    /** Files whose loading can run code. */
+    pickles: files.filter((file) => isPickle(file.path)).length,
     storedAt,
     lastUsedAt: new Date(lastUsedAt).toISOString(),
     /** Of this host's catalog and of workers that run. */
@@ -77,7 +80,11 @@ function row(model: ListedModel): (string | number)[] {
   return [
     `${model.source}:${model.location}`,
     shortRevision(model),
-    `${model.complete ? "complete" : "incomplete"}${model.heldBy.length > 0 ? ", in use" : ""}`,
+    [
+      model.complete ? "complete" : "incomplete",
+      ...(model.heldBy.length > 0 ? ["in use"] : []),
+      ...(model.pickles > 0 ? ["pickles"] : []),
+    ].join(", "),
     model.quantization ?? "",
     bytes(model.bytes),
     model.files,

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
+import type { ContentPolicy } from "../content-policy.ts";
 import { MusterError } from "../errors.ts";
 import { type Architecture, type FileSpec, type Source, TASKS, type Variant, type VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";
@@ -9,6 +10,7 @@ import { type AskOptions, briefly } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
+import { refusePickles } from "./refuse-pickles.ts";
 import { tryOrigins } from "./try-origins.ts";
 
 export interface DescribeContext {
@@ -19,6 +21,7 @@ export interface DescribeContext {
   /** Engines that keep the models of a source by themselves. */
   servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
+  contentPolicy: ContentPolicy;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
   described?: Map<string, ModelDescription>;
@@ -129,21 +132,27 @@ export async function knownDescription(
   }
 }
 
-/** The files of a description that the variant needs. Throws as chooseFiles does. */
+/** The files of a description that the variant needs, and may have. Throws as chooseFiles does. */
 export function chosenFiles<File extends ModelSurvey["files"][number]>(
   variant: Variant,
   { files, weights }: Pick<ModelSurvey, "weights"> & { files: File[] },
+  { contentPolicy }: Pick<DescribeContext, "contentPolicy">,
 ): ChosenFiles<File> {
-  return weights ? { files, ...weights } : chooseFiles(files, variant);
+  if (weights) return { files, ...weights };
+  const allowPickle = variant.allowPickle || contentPolicy.pickles === "allow";
+  const chosen = chooseFiles(files, { ...variant, allowPickle });
+  refusePickles(variant.location, chosen.files, contentPolicy);
+  return chosen;
 }
 
 /** What selection needs of a description. */
-export function toFacts(variant: Variant, description: ModelSurvey): VariantFacts {
-  const { weightsBytes, projectorBytes } = chosenFiles(variant, description);
+function toFacts(variant: Variant, description: ModelSurvey, context: DescribeContext): VariantFacts {
+  const { weightsBytes, projectorBytes } = chosenFiles(variant, description, context);
   return {
     weightsBytes: weightsBytes > 0 ? weightsBytes : null,
     projectorBytes,
     architecture: description.architecture,
+    license: description.card?.license ?? null,
   };
 }
 
@@ -161,7 +170,8 @@ export async function collectFacts(
     variants.map(async (variant) => {
       try {
         const known = await knownDescription(variant, context);
-        facts.set(variant, toFacts(variant, known ?? (await survey(variant, context))));
+        const isEnough = known?.card || !context.contentPolicy.licenses || context.offline;
+        facts.set(variant, toFacts(variant, known && isEnough ? known : await survey(variant, context), context));
       } catch (error) {
         onFailure(variant, error);
       }

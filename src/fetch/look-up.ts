@@ -27,7 +27,7 @@ export async function lookUp(given: Variant, context: DescribeContext): Promise<
   const closed: MusterError[] = [];
   const onClosed = (error: MusterError) => void closed.push(error);
   let description = await askSource(given, context, onClosed);
-  const { files } = chosenFiles(given, description);
+  const { files } = chosenFiles(given, description, context);
   const weights = files.map(({ path }) => path);
   const format = given.source === "ollama" ? "gguf" : formatOf(weights);
   const variant = { ...given, format };
@@ -37,7 +37,7 @@ export async function lookUp(given: Variant, context: DescribeContext): Promise<
       closed.push(toMusterError(error));
       return description;
     });
-  const chosen = chosenFiles(variant, description);
+  const chosen = chosenFiles(variant, description, context);
   const card = description.card ?? NOTHING;
   const gguf = chosen.files.find(({ path }) => /\.gguf$/i.test(path) && !/mmproj/i.test(path));
   const quantization = card.quantization ?? (gguf ? quantizationOf(gguf.path) : null);

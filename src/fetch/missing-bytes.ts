@@ -21,7 +21,7 @@ export interface ModelAmounts {
  */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers">,
+  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers" | "contentPolicy">,
 ): Promise<ModelAmounts> {
   const server = context.servers?.[variant.source];
   const stored = server ? await server.find(variant).catch(() => null) : await findComplete(context.layout, variant);
@@ -30,7 +30,7 @@ export async function missingBytes(
   const expected = await expectedFiles(variant, context);
   if (!expected || server) {
     const seen = knownSurvey(variant, context);
-    const files = expected?.files ?? (seen && chosenFiles(variant, seen).files);
+    const files = expected?.files ?? (seen && chosenFiles(variant, seen, context).files);
     const bytes = files ? sizeOf(files) : variant.sizeBytes;
     return { state: "missing", bytesTotal: bytes, bytesPresent: 0, bytesMissing: bytes };
   }
@@ -54,10 +54,10 @@ export async function missingBytes(
 
 async function expectedFiles(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described">,
+  context: Pick<SyncContext, "layout" | "described" | "contentPolicy">,
 ): Promise<{ files: FileSpec[]; revision: string } | null> {
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record) return record;
   const description = await knownDescription(variant, context);
-  return description && { ...description, files: chosenFiles(variant, description).files };
+  return description && { ...description, files: chosenFiles(variant, description, context).files };
 }

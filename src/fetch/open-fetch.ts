@@ -50,6 +50,7 @@ export async function openFetch(
     volume: config.modelCacheDir,
     layout,
     offline: config.offline,
+    contentPolicy: config.contentPolicy,
     described: new Map(),
     surveyed: new Map(),
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),

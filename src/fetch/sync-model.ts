@@ -13,6 +13,8 @@ import { bytesToFetch, fetchFiles } from "./fetch-files.ts";
 import { sizeOf } from "./file-sizes.ts";
 import { findContent, isShareable, shareContent } from "./known-content.ts";
 import type { ModelProgress } from "./model-progress.ts";
+import { refuseFoundLicense, refuseLicense } from "./refuse-license.ts";
+import { refusePickles } from "./refuse-pickles.ts";
 import { syncAtServer } from "./sync-at-server.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { isJournaled } from "./transfer/job.ts";
@@ -26,10 +28,14 @@ export type ModelSource = Pick<ModelSpec, "variant" | "license">;
 /** Makes one model complete on the volume and gives its record. What is there already is not fetched; throws MusterError. */
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
+  await refuseLicense(spec, context);
   const server = context.servers?.[variant.source];
   if (server) return syncAtServer(spec, server, context, progress);
   const complete = await findComplete(context.layout, variant);
-  if (complete) return complete;
+  if (complete) {
+    refusePickles(variant.location, complete.files, context.contentPolicy);
+    return complete;
+  }
   return holding(spec, manifestKey(variant), context, progress, async (held, leased) => {
     for (let attempt = 1; ; attempt += 1) {
       // While this one waited, the holder may have done it.
@@ -125,13 +131,14 @@ function isGone({ code }: MusterError): boolean {
 }
 
 async function storePlan(
-  { revision, files, manifest, recorded }: FilePlan,
+  { revision, files, manifest, recorded, license }: FilePlan,
   { spec, key, store, lease }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
-  const { variant, license } = spec;
+  const { variant } = spec;
   const { layout } = context;
+  refusePickles(variant.location, files, context.contentPolicy);
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const present = await presentFiles(files, { trusted: recorded, store, model, context });
   const absent = distinct(files.filter((file) => !present.has(file)));
@@ -159,7 +166,7 @@ async function storePlan(
     files: [...published],
     manifest,
     bytes: sizeOf(published),
-    license,
+    license: spec.license ?? license,
     quantization: variant.quantization,
     storedAt: new Date().toISOString(),
   };
@@ -185,6 +192,8 @@ function goneAway(path: string, { variant }: ModelSource, cause?: unknown): Must
 
 interface FilePlan {
   revision: string;
+  /** By the source. */
+  license: string | null;
   /** To be fetched where they are missing. */
   files: readonly FileSpec[];
   manifest: string | null;
@@ -193,15 +202,18 @@ interface FilePlan {
 }
 
 /** Files are gone: the same revision again, and only those files. The manifest is written again from its text. */
-function planOf({ revision, files, manifest }: StoredModel): FilePlan {
+function planOf({ revision, files, manifest, license }: StoredModel): FilePlan {
   const written = manifest === null ? null : createHash("sha256").update(manifest).digest("hex");
-  return { revision, files: files.filter(({ digest }) => digest.hex !== written), manifest, recorded: true };
+  return { revision, license, files: files.filter(({ digest }) => digest.hex !== written), manifest, recorded: true };
 }
 
-async function newPlan({ variant }: ModelSource, context: SyncContext): Promise<FilePlan> {
+async function newPlan(spec: ModelSource, context: SyncContext): Promise<FilePlan> {
+  const { variant } = spec;
   const description = await describe(variant, context);
-  const { revision, manifest } = description;
-  return { revision, files: chosenFiles(variant, description).files, manifest, recorded: false };
+  const { revision, manifest, card } = description;
+  const license = card?.license ?? null;
+  refuseFoundLicense(spec, license, context);
+  return { revision, license, files: chosenFiles(variant, description, context).files, manifest, recorded: false };
 }
 
 interface PresenceQuestion {

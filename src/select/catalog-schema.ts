@@ -61,7 +61,12 @@ function requireLocation(value: Located, context: z.RefinementCtx): void {
 }
 
 const adapter = z
-  .strictObject({ name: id.describe("What jobs name it."), source: z.enum(SOURCES).exclude(["ollama"]), ...origin })
+  .strictObject({
+    name: id.describe("What jobs name it."),
+    source: z.enum(SOURCES).exclude(["ollama"]),
+    license: z.string().nullable().default(null).describe("SPDX identifier, or the hub's name for it."),
+    ...origin,
+  })
   .superRefine(requireLocation);
 
 const variant = z

@@ -137,7 +137,7 @@ function toAdapter(entry: AdapterEntry, { engine, minGpuMemoryGb, gpuCount }: Va
     architecture: null,
     adapters: [],
   };
-  return { id: entry.name, variant };
+  return { id: entry.name, license: entry.license, variant };
 }
 
 type Located = Pick<VariantEntry, "source" | "repo" | "name" | "url" | "path" | "revision">;

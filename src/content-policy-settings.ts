@@ -1,0 +1,43 @@
+import { type ContentPolicy, licensePattern } from "./content-policy.ts";
+import { setting } from "./setting.ts";
+import { choice, text } from "./setting-values.ts";
+
+/** What may be fetched and served, whatever catalogs and coordinators say. */
+export const contentPolicySettings = {
+  ALLOWED_LICENSES: setting("Worker", text, {
+    description:
+      "Licences of models that this worker may use, as the catalog, the model's card or Ollama's licence layer has them: ids of SPDX or the hub, in any case, or globs such as `llama3*`. `unknown` stands for models of which nobody says any.",
+    allowed: "ids or globs, separated by commas",
+    otherwise: "any licence",
+  }),
+  LICENSE_POLICY: setting("Worker", choice("refuse", "warn"), {
+    description: "Whether models under other licences are refused, or only warned of.",
+    allowed: "refuse or warn; with ALLOWED_LICENSES",
+    otherwise: "`refuse`",
+  }),
+  PICKLE_POLICY: setting("Worker", choice("catalog", "refuse", "allow"), {
+    description:
+      "Pickles, whose loading can run code: where the catalog's `allowPickle` lets them in, nowhere (also not those that are on the volume), or everywhere.",
+    allowed: "catalog, refuse or allow",
+    otherwise: "`catalog`",
+  }),
+};
+
+interface Given {
+  ALLOWED_LICENSES?: string;
+  LICENSE_POLICY?: "refuse" | "warn";
+  PICKLE_POLICY?: ContentPolicy["pickles"];
+}
+
+export function contentPolicy(given: Given, problems: string[]): ContentPolicy {
+  const { ALLOWED_LICENSES = "", LICENSE_POLICY, PICKLE_POLICY } = given;
+  const allowed = ALLOWED_LICENSES.split(",").map(licensePattern).filter(Boolean);
+  if (allowed.length === 0 && (LICENSE_POLICY || ALLOWED_LICENSES))
+    problems.push(
+      "LICENSE_POLICY is set, and ALLOWED_LICENSES names no licence; set it to ids such as mit,apache-2.0.",
+    );
+  return {
+    licenses: allowed.length > 0 ? { allowed, refuse: LICENSE_POLICY !== "warn" } : null,
+    pickles: PICKLE_POLICY ?? "catalog",
+  };
+}
