@@ -19,7 +19,7 @@ export async function catalogCheck(given: string | undefined, options: CheckOpti
   const files = given
     ? await readCatalogFiles(resolve(given), null)
     : await readCatalogFiles(config.catalogFile, config.catalogOverlay);
-  const findings = await catalogFindings(files);
+  const findings = await catalogFindings(files, config.contentPolicy);
   const catalog = linkCatalog(files);
   const machines = [...catalog.workerTypes.values()].map((type) => ({ type, machine: smallestMachine(type) }));
   const failed = findings.some(({ level }) => level === "fail" || options.strict);

@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
+import { licenseObjection } from "../content-policy.ts";
 import { MusterError } from "../errors.ts";
 import { lookUp } from "../fetch/look-up.ts";
 import { bytes } from "../fetch/progress-log.ts";
@@ -60,12 +61,16 @@ export async function propose(
   const pinned = options.pin ? { revision: found.revision } : {};
   const variant = { ...found.variant, engine, ...pinned };
   const { entry, fits } = proposeEntry({ variant, facts, license: said.license, gated: said.gated, task });
+  const { licenses } = fetching.contentPolicy;
+  const objection =
+    said.license === null ? null : licenseObjection(location, { declared: null, found: said.license }, licenses);
   const notes = [
     ...closed.map(({ message, hint }) => `${message} ${hint}`),
     ...(said.task || options.task
       ? []
       : ["Nothing says what it is for; it is taken for chat, and --task says otherwise"]),
     ...(said.license === null ? ["Nothing says its licence; look it up and add `license`"] : []),
+    ...(objection ? [objection.message] : []),
     ...(said.gated ? [`Access has to be asked for: ask at its page, and give workers a token (HF_TOKEN_FILE)`] : []),
     ...(facts.architecture === null
       ? ["Its shape is not known, so the memory for its context is not reckoned with; add `architecture`"]

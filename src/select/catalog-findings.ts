@@ -1,6 +1,8 @@
+import { type ContentPolicy, NO_CONTENT_POLICY } from "../content-policy.ts";
 import { lineFinder } from "./catalog-error.ts";
 import type { CatalogFile } from "./catalog-file.ts";
 import { checkModel } from "./check-model.ts";
+import { checkPolicy } from "./check-policy.ts";
 import { checkWorkerType } from "./check-worker-type.ts";
 import { duplicateFields } from "./duplicate-fields.ts";
 import type { Finding } from "./finding.ts";
@@ -14,7 +16,10 @@ export interface PlacedFinding extends Finding {
 }
 
 /** What can never work, or is odd, in a catalog whose files are of the right form. Asks nobody. */
-export async function catalogFindings(files: readonly CatalogFile[]): Promise<PlacedFinding[]> {
+export async function catalogFindings(
+  files: readonly CatalogFile[],
+  policy: ContentPolicy = NO_CONTENT_POLICY,
+): Promise<PlacedFinding[]> {
   const catalog = linkCatalog(files);
   const found: PlacedFinding[] = [];
   for (const [index, { file, text, value }] of files.entries()) {
@@ -29,6 +34,7 @@ export async function catalogFindings(files: readonly CatalogFile[]): Promise<Pl
     const findings = [
       ...(await duplicateFields(text)),
       ...models.flatMap(([id, entry]) => checkModel(catalog.models.get(id)!, entry.variants, catalog)),
+      ...models.flatMap(([id]) => checkPolicy(catalog.models.get(id)!, policy)),
       ...types.flatMap(([id]) => checkWorkerType(catalog.workerTypes.get(id)!)),
     ];
     const lineAt = await lineFinder(text);

@@ -104,6 +104,22 @@ describe("ALLOWED_LICENSES", () => {
     expect(saved.notices[0]).toMatch(/^Worker type saved cannot run here \(closed is refused: acme\/closed is under/);
   });
 
+  test("is told by catalog check and add", async () => {
+    const { run } = await volume({ ...ALLOWED, PICKLE_POLICY: "refuse" });
+    const { code, data } = await run(["catalog", "check"]);
+    expect(code).toBe(0);
+    const found = data.findings.map(({ path, found: what }: { path: string; found: string }) => `${path}: ${what}`);
+    expect(found).toContain(
+      "models.contract.license: contract is under LicenseRef-acme, which ALLOWED_LICENSES does not have (apache-2.0, mit)",
+    );
+    expect(found).toContain(
+      "models.pickle.variants[0].allowPickle: allows pickles, and PICKLE_POLICY=refuse lets none in",
+    );
+    expect((await run(["catalog", "add", "hf:acme/closed", "--as", "again"])).data.models[0].notes).toContain(
+      "acme/closed is under cc-by-nc-4.0, which ALLOWED_LICENSES does not have (apache-2.0, mit).",
+    );
+  });
+
   test("lets in unknown ones where that is said, and one's own terms", async () => {
     const { run } = await volume();
     expect((await run(["plan", "silent"], { ALLOWED_LICENSES: "mit,unknown" })).code).toBe(0);
