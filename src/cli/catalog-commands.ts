@@ -87,6 +87,28 @@ export function addCatalogCommands(program: Command, command: Define): void {
   );
 
   command(
+    program
+      .command("import-gguf")
+      .description(
+        "have the Ollama server at OLLAMA_URL make a model of GGUF files or safetensors: a file, a folder, or a repository, which is fetched to the volume first",
+      )
+      .argument("<source>", "a .gguf file, a folder, hf:org/name[@revision] or s3://bucket/folder")
+      .requiredOption("--as <name>", "the model's name at Ollama: [namespace/]model[:tag]")
+      .option("--quantize <type>", "have the server quantize weights in F16, BF16 or F32, such as to q4_K_M")
+      .option("--gguf <quantization>", "which GGUF file of several, such as q8_0; q4_k_m otherwise")
+      .option("--license <id>", "its licence, where nothing says it, for ALLOWED_LICENSES")
+      .option("--dry-run", "only say what would be done")
+      .option("--yes", "replace a model of that name without asking")
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nFiles that the server has, known by their digests, are not sent again: run it again after an interruption.\n\nExamples:\n  OLLAMA_URL=http://127.0.0.1:11434 muster import-gguf ./tiny.gguf --as tiny\n  muster import-gguf hf:Qwen/Qwen2.5-0.5B-Instruct --as qwen-small --quantize q4_K_M\n  muster import-gguf hf:bartowski/Llama-3.2-1B-Instruct-GGUF --gguf q8_0 --as llama-small:q8",
+      ),
+    async (source: string, options: Options & { as: string }) =>
+      (await import("./import-gguf.ts")).importGguf(source, options),
+  );
+
+  command(
     catalog
       .command("schema")
       .description("print the JSON Schema of worker-types.json")

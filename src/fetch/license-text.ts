@@ -1,5 +1,7 @@
 /** Licences by their texts, for sources that give the text and no id. The first that matches; ids as hub and SPDX have them. */
 const TEXTS: [RegExp, string | ((found: RegExpExecArray) => string)][] = [
+  // An id in place of the text.
+  [/^(mit|isc|zlib|(?:apache|[al]?gpl|bsd|mpl|cc-by|cc0)[\w.-]*)$/, ([id]) => id],
   [/spdx-license-identifier:\s*([\w.+-]+)/, ([, id = ""]) => id],
   [/llama (\d(?:\.\d)?) (?:community )?license/, ([, version]) => `llama${version}`],
   [/gemma terms of use|gemma is provided under and subject to the gemma/, "gemma"],
