@@ -159,11 +159,16 @@ async function create(api: Models, request: IncomingMessage, response: ServerRes
   const digest = createHash("sha256").update(text).digest("hex");
   const tag = {
     ...{ name, digest, size, modified_at: "2026-01-02T03:04:05.678Z" },
-    details: { format: "gguf", quantization_level: (quantize ?? "F16").toUpperCase() },
+    details: { format: "gguf", quantization_level: (quantize ?? quantizationOf(gguf?.name)).toUpperCase() },
   };
   api.models.splice(0, api.models.length, ...api.models.filter((other) => other.name !== name), tag);
   say({ status: "success" });
   response.end();
+}
+
+/** Of a file that is named for it. */
+function quantizationOf(name = ""): string {
+  return /[.-](q\d\w*|f16|f32|bf16)\.gguf$/i.exec(name)?.[1] ?? "F16";
 }
 
 function take<Name extends keyof MakingFaults>(faults: MakingFaults, name: Name): MakingFaults[Name] | undefined {
