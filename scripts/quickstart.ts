@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -23,8 +24,10 @@ const children = new Set<ChildProcess>();
 const say = (text: string) => process.stdout.write(`\n» ${text}\n`);
 
 process.on("SIGINT", () => process.exit(130));
+process.on("SIGTERM", () => process.exit(143));
 process.on("exit", () => {
   for (const child of children) child.kill("SIGKILL");
+  if (!values.keep) rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
 });
 
 const hub = values.real ? null : await startHub();
@@ -74,7 +77,6 @@ try {
 } finally {
   await hub?.close();
   if (values.keep) say(`Kept: ${folder}`);
-  else await rm(folder, { recursive: true, force: true });
 }
 
 /** Two models as hubs have them: sharded safetensors with duplicates in other formats, and a GGUF repository. */

@@ -165,7 +165,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
     const { models, selection } = await opened;
     const serving = Promise.all([
       models.ended(),
-      keepReady({ engines, board, log, signal: drained.signal }),
+      keepReady({ engines, board, log, signal: drained.signal, startsEngine: engine.length > 0 }),
       superviseEngine(engine, {
         ...{ config, log, board, storedOf, signal: drained.signal },
         plan: { models: selection.models, hardware, engineUrls, engineSettings: selection.workerType.engineSettings },

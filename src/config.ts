@@ -2,7 +2,6 @@ import { join, resolve } from "node:path";
 import type * as z from "zod";
 import type { CertificateFiles } from "./client-certificate.ts";
 import type { ContentPolicy } from "./content-policy.ts";
-import { contentPolicy } from "./content-policy-settings.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
@@ -11,6 +10,7 @@ import { readMirrors } from "./mirrors.ts";
 import { type NatsSettings, readNatsSettings } from "./nats-settings.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
+import { contentPolicy, type ModelPolicy, modelPolicy } from "./policy-settings.ts";
 import { showValue } from "./redact.ts";
 import { settingMeta } from "./setting.ts";
 import { filePath, readable, readToken, secret, secretFile } from "./setting-files.ts";
@@ -19,13 +19,6 @@ import { type LogLevel, type Settings, settings } from "./settings.ts";
 
 /** In the repository or image root: the folder above `src/` or `dist/`. */
 export const BUILT_IN_CATALOG = resolve(import.meta.dirname, "../worker-types.json");
-
-/** What a coordinator may ask for beyond the catalog. */
-export interface ModelPolicy {
-  mode: "catalog" | "patterns" | "any";
-  /** Globs for references. */
-  patterns: string[];
-}
 
 export interface Config {
   workerType: string | null;
@@ -42,6 +35,11 @@ export interface Config {
   /** null: 1 GB, or 2 % of a smaller volume. */
   minFreeBytes: number | null;
   maxCacheBytes: number | null;
+  modelsLock: string;
+  /** Nothing is fetched but what the lock names. */
+  modelsLocked: boolean;
+  /** Of each model, beside the one that it has now. */
+  keepRevisions: number;
   /** Bytes a second that checking may read; null: the usual. */
   verifyRate: number | null;
   /** Milliseconds from one check of everything to the next; 0 for never. */
@@ -156,6 +154,9 @@ function derive(given: Settings, problems: string[]): Config {
     vllmCache: given.VLLM_CACHE ?? join(modelCacheDir, "vllm"),
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
+    modelsLock: given.MODELS_LOCK ?? join(modelCacheDir, "models.lock.json"),
+    modelsLocked: given.MODELS_LOCKED ?? false,
+    keepRevisions: given.KEEP_REVISIONS ?? 1,
     verifyRate: given.VERIFY_RATE ?? null,
     scrubIntervalMs: given.SCRUB_INTERVAL ?? 0,
     hfToken,
@@ -185,7 +186,7 @@ function derive(given: Settings, problems: string[]): Config {
     nats: readNatsSettings(given, problems),
     coordinatorCertificate: certificateFiles(given, problems),
     gateway: gatewayConfig(given, problems),
-    maxConnections: given.MAX_CONNECTIONS ?? 16,
+    maxConnections: given.MAX_CONNECTIONS ?? 32,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
     drainTimeoutMs: given.DRAIN_TIMEOUT ?? 25_000,
@@ -224,16 +225,6 @@ function warnings(given: Settings, hfHubCache: string): string[] {
     );
   }
   return found;
-}
-
-function modelPolicy({ MODEL_POLICY, MODEL_POLICY_PATTERNS }: Settings, problems: string[]): ModelPolicy {
-  const patterns = (MODEL_POLICY_PATTERNS ?? "").split(",").map((pattern) => pattern.trim());
-  const given = patterns.filter((pattern) => pattern !== "");
-  if (MODEL_POLICY === "patterns" && given.length === 0)
-    problems.push(
-      'MODEL_POLICY is "patterns" and MODEL_POLICY_PATTERNS is not set; set it to globs such as hf:acme/*.',
-    );
-  return { mode: MODEL_POLICY ?? "catalog", patterns: given };
 }
 
 function logFile(given: string | undefined): Config["logFile"] {

@@ -36,6 +36,11 @@ export function countingLicenses({ declared, found }: KnownLicense): string[] {
   return [...new Set([declared, found].flatMap((each) => (each ? [each.toLowerCase()] : [])))];
 }
 
+/** What a record says of a model's licence: terms of one's own, else the source's word, else the catalog's. */
+export function recordedLicense({ declared, found }: KnownLicense): string | null {
+  return declared !== null && OWN_TERMS.test(declared) ? declared : (found ?? declared);
+}
+
 /** Why the policy does not allow a model, or null where it does. LICENSE_REFUSED, also where the policy only warns. */
 export function licenseObjection(name: string, known: KnownLicense, policy: LicensePolicy | null): MusterError | null {
   if (!policy) return null;

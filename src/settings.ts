@@ -1,10 +1,10 @@
 import * as z from "zod";
-import { contentPolicySettings } from "./content-policy-settings.ts";
 import { engineSettings } from "./engine-settings.ts";
 import { gatewaySettings } from "./gateway-settings.ts";
 import { hardwareSettings } from "./hardware-settings.ts";
 import { natsSettings } from "./nats-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
+import { policySettings } from "./policy-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
 import { volumeSettings } from "./volume-settings.ts";
@@ -34,19 +34,7 @@ export const settings = z.object({
     allowed: "a path or file:// URL",
     otherwise: "none",
   }),
-  MODEL_POLICY: setting("Worker", choice("catalog", "patterns", "any"), {
-    description:
-      "Which models a coordinator may ask for at run time: those of the catalog, also those that match MODEL_POLICY_PATTERNS, or any of the hub, the registry and the object store that this worker uses.",
-    allowed: "catalog, patterns or any",
-    otherwise: "`catalog`",
-  }),
-  MODEL_POLICY_PATTERNS: setting("Worker", text, {
-    description:
-      "Globs for references such as `hf:acme/*`, `ollama:qwen*`, `s3://models/prod/**`; `*` ends at a slash, `**` does not.",
-    allowed: "globs, separated by commas",
-    otherwise: "none; MODEL_POLICY=patterns needs them",
-  }),
-  ...contentPolicySettings,
+  ...policySettings,
   ...volumeSettings,
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",
@@ -132,9 +120,9 @@ export const settings = z.object({
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),
     {
-      description: "Connections open at once for fetching.",
+      description: "Most connections open at once for fetching; as few are opened as fill the link.",
       allowed: "1 to 256",
-      otherwise: "`16`",
+      otherwise: "`32`",
     },
   ),
   MAX_BANDWIDTH: setting("Transfer", bandwidth, {

@@ -23,13 +23,18 @@ export interface TranscriptOptions {
   folder: string;
   /** Paths of the document, and what they are here. */
   paths: Record<string, string>;
+  /** Called before the commands of a block are run. */
+  before?: (block: string) => void;
 }
 
 /**
  * Runs every `$ command` of a document's console blocks and holds what it prints against what stands there. Written by hand
  * are the commands only: with UPDATE_TRANSCRIPTS=1 the rest is renewed.
  */
-export async function checkTranscripts(file: string, { env: given, folder, paths }: TranscriptOptions): Promise<void> {
+export async function checkTranscripts(
+  file: string,
+  { env: given, folder, paths, before }: TranscriptOptions,
+): Promise<void> {
   const bin = join(folder, "bin");
   mkdirSync(bin);
   symlinkSync(LAUNCHER, join(bin, "muster"));
@@ -52,6 +57,7 @@ export async function checkTranscripts(file: string, { env: given, folder, paths
   for (const block of blocks) {
     const commands = [...block.matchAll(/^\$ (.+)$/gm)].map(([, command]) => command!);
     let transcript = "";
+    before?.(block);
     for (const command of commands) transcript += `$ ${command}\n${(await run(command)).replace(/[ \t]+$/gm, "")}`;
     made.push(transcript);
   }

@@ -38,7 +38,7 @@ async function tryEntry(title: string, here: Place, as: string[] = []) {
       extendEnv: false,
       env: { ...here.env, PATH: `${bin}:${here.env.PATH ?? process.env.PATH}`, HOME: here.folder },
     });
-    const output = all.replaceAll(here.volume, "/models");
+    const output = all.replaceAll(here.volume, "/models").replaceAll(join(here.folder, "usb"), "/mnt/usb");
     const missing = firstMissing(step, output);
     expect(missing === null ? "" : `${step.command}\nprinted no\n${missing}\nbut\n${output}`).toBe("");
   }
@@ -137,6 +137,14 @@ test("Several hosts share the models", async ({ task }) => {
   await tryEntry(task.name, here);
 });
 
+test("Workers have no network", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  mkdirSync(join(here.folder, "usb"));
+  await tryEntry(task.name, here);
+});
+
 test("A model is not found", async ({ task }) => {
   await using hub = await startHub();
   using here = worker(hub);
@@ -192,6 +200,14 @@ test("Downloads are slow", async ({ task }) => {
   await agent.line(/Downloading .*\/s/);
   await tryEntry(task.name, here);
   gate.open();
+});
+
+test("A new revision of a model is worse", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  hub.updateRepo(MINILM, { "modules.json": '[{"idx":0,"name":"0"}]' });
+  await tryEntry(task.name, here);
 });
 
 afterAll(() => {

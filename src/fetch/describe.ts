@@ -4,10 +4,12 @@ import type { ContentPolicy } from "../content-policy.ts";
 import { MusterError } from "../errors.ts";
 import { type Architecture, type FileSpec, type Source, TASKS, type Variant, type VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";
+import { manifestKey } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { type AskOptions, briefly } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
+import type { LockReader } from "./lock-file.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
 import { refusePickles } from "./refuse-pickles.ts";
@@ -22,6 +24,8 @@ export interface DescribeContext {
   servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
   contentPolicy: ContentPolicy;
+  /** Only what this names is fetched, in these revisions; null or left out: whatever sources have. */
+  lock?: LockReader | null;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
   described?: Map<string, ModelDescription>;
@@ -166,12 +170,15 @@ export async function collectFacts(
   onFailure: (variant: Variant, error: unknown) => void,
 ): Promise<Map<Variant, VariantFacts>> {
   const facts = new Map<Variant, VariantFacts>();
+  // One that cannot be read is told of where something is to be fetched by it.
+  const lock = await context.lock?.().catch(() => null);
   await Promise.all(
     variants.map(async (variant) => {
       try {
-        const known = await knownDescription(variant, context);
+        const asked = { ...variant, revision: lock?.get(manifestKey(variant))?.revision ?? variant.revision };
+        const known = await knownDescription(asked, context);
         const isEnough = known?.card || !context.contentPolicy.licenses || context.offline;
-        facts.set(variant, toFacts(variant, known && isEnough ? known : await survey(variant, context), context));
+        facts.set(variant, toFacts(variant, known && isEnough ? known : await survey(asked, context), context));
       } catch (error) {
         onFailure(variant, error);
       }

@@ -10,10 +10,10 @@ import { type DescribeContext, describe, knownDescription } from "./describe.ts"
 
 type Subject = Pick<ModelSpec, "variant" | "license">;
 
-/** Throws LICENSE_REFUSED; asks the source where nothing else knows, and throws what is wrong with that. */
-export async function refuseLicense(spec: Subject, context: DescribeContext): Promise<void> {
+/** `revision`: the one that is locked, where one is. Throws LICENSE_REFUSED; asks the source where nothing else knows, and throws what is wrong with that. */
+export async function refuseLicense(spec: Subject, context: DescribeContext, revision?: string): Promise<void> {
   const policy = context.contentPolicy.licenses;
-  if (policy?.refuse) refuseFoundLicense(spec, await foundLicense(spec, context), context);
+  if (policy?.refuse) refuseFoundLicense(spec, await foundLicense(spec, context, revision), context);
 }
 
 /** The same once the source has said what it knows. */
@@ -27,13 +27,18 @@ export function refuseFoundLicense(
   if (objection) throw objection;
 }
 
-async function foundLicense({ variant, license }: Subject, context: DescribeContext): Promise<string | null> {
-  const known = await knownDescription(variant, context);
+async function foundLicense(
+  { variant, license }: Subject,
+  context: DescribeContext,
+  revision = variant.revision,
+): Promise<string | null> {
+  const asked = { ...variant, revision };
+  const known = await knownDescription(asked, context);
   if (known?.card) return known.card.license;
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record?.license || context.offline) return record?.license ?? null;
   try {
-    return (await describe(variant, context)).card?.license ?? null;
+    return (await describe(asked, context)).card?.license ?? null;
   } catch (error) {
     // What is on the volume already is used while its source is away, by the catalog's word.
     if (record && license !== null) return null;

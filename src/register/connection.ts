@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { WebSocket } from "ws";
 import type { Logger } from "../log.ts";
 import {
@@ -85,6 +86,7 @@ function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
     if (socket.readyState !== WebSocket.CLOSING) terminate("stopped");
   };
   signal.addEventListener("abort", stop, { once: true });
+  const gather = gatherWrites(socket);
   socket.on("error", (error) => {
     // Broken WebSocket framing; ws closes the socket itself, with the code that fits.
     ours ??= { code: 1006, reason: error.message };
@@ -124,7 +126,7 @@ function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
         log.warn(`Did not send a ${type} frame: it is over the coordinator's limit of ${maxFrame} bytes`);
         return "too large";
       }
-      socket.send(text, onWritten);
+      gather(() => socket.send(text, onWritten));
       return "sent";
     },
     congestion() {
@@ -140,5 +142,33 @@ function wrap(socket: WebSocket, { signal, log }: ConnectOptions): Connection {
     },
     close,
     terminate,
+  };
+}
+
+/** More than this need not wait for others. */
+const GATHERED_BYTES = 64 * 1024;
+
+/**
+ * Has what is sent in one turn of the event loop leave in one system call: jobs that run side by side send many small
+ * frames.
+ */
+function gatherWrites(socket: WebSocket): (send: () => void) => void {
+  let stream: Socket | null = null;
+  let isCorked = false;
+  socket.once("upgrade", (response) => {
+    stream = response.socket;
+  });
+  const uncork = () => {
+    if (isCorked) stream?.uncork();
+    isCorked = false;
+  };
+  return (send) => {
+    if (stream && !isCorked) {
+      isCorked = true;
+      stream.cork();
+      setImmediate(uncork);
+    }
+    send();
+    if (stream && stream.writableLength > GATHERED_BYTES) uncork();
   };
 }

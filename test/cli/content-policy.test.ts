@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type Env, place, runMuster, startMuster } from "../e2e/muster.ts";
@@ -186,6 +186,37 @@ describe("ALLOWED_LICENSES", () => {
     );
     expect(models.find(({ model }) => model === "hf:acme/closed")?.error).toContain("is under cc-by-nc-4.0");
     agent.kill("SIGTERM");
+  });
+});
+
+describe("an import and an update", () => {
+  test("are held against the policy, and leave what is there", async () => {
+    const { run, hub, folder, env } = await volume();
+    expect((await run(["sync", "closed", "free"])).code).toBe(0);
+    const bundle = join(folder, "bundle.tar");
+    expect((await run(["export", "acme/closed", "acme/free", bundle])).code).toBe(0);
+    const elsewhere = { MODEL_CACHE_DIR: join(folder, "elsewhere") };
+    mkdirSync(elsewhere.MODEL_CACHE_DIR);
+    const imported = await runMuster(["import", bundle, "--json"], { ...env, ...elsewhere, ...ALLOWED });
+    expect(imported.code).toBe(78);
+    expect(JSON.parse(imported.stdout).bundles[0].models).toMatchObject([
+      { location: "acme/closed", state: "failed", error: { code: "LICENSE_REFUSED" } },
+      { location: "acme/free", state: "imported", error: null },
+    ]);
+    const before = (await run(["show", "acme/free"])).data.models[0].revision;
+    hub.updateRepo("acme/free", { "vocab.pickle": "x" });
+    const refused = await run(["update", "acme/free"], { PICKLE_POLICY: "refuse" });
+    expect(refused.code).toBe(78);
+    expect(JSON.stringify(refused.data ?? refused.error)).toContain("PICKLE_REFUSED");
+    expect((await run(["show", "acme/free"])).data.models[0].revision).toBe(before);
+    // Back to a kept revision goes without the network, and not around the policy.
+    expect((await run(["update", "acme/free"])).code).toBe(0);
+    expect((await run(["update", "acme/free", "--to", "previous"])).code).toBe(0);
+    const forth = await run(["update", "acme/free", "--to", "previous"], { PICKLE_POLICY: "refuse" });
+    expect(forth.code).toBe(78);
+    expect(
+      (await run(["show", "acme/free"])).data.models.find((each: { keptOf: unknown }) => !each.keptOf).revision,
+    ).toBe(before);
   });
 });
 

@@ -1,16 +1,18 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdir } from "node:fs/promises";
 import { execa } from "execa";
 import { expect, it } from "vitest";
+import { temporaryFolder } from "../store/temporary-folder.ts";
+
+const isolated = (folder: string) => ({
+  env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder },
+  extendEnv: false as const,
+});
+const leftIn = async (folder: string) => (await readdir(folder)).filter((name) => name.startsWith("muster-"));
 
 /** The README's first command, as a newcomer runs it. */
 it("runs the whole way once, fetches nothing the second time, and leaves nothing behind", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "muster-test-"));
-  const { stdout, stderr } = await execa("scripts/quickstart", {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: folder },
-    extendEnv: false,
-  });
+  const folder = temporaryFolder();
+  const { stdout, stderr } = await execa("scripts/quickstart", isolated(folder));
   expect(stderr).toBe("");
   const order = [
     "What would run here",
@@ -27,6 +29,13 @@ it("runs the whole way once, fetches nothing the second time, and leaves nothing
   const places = order.map((text) => stdout.indexOf(text));
   expect(places.every((place) => place >= 0)).toBe(true);
   expect(places).toEqual(places.toSorted((a, b) => a - b));
-  expect((await readdir(folder)).filter((name) => name.startsWith("muster-"))).toEqual([]);
-  await rm(folder, { recursive: true });
+  expect(await leftIn(folder)).toEqual([]);
+});
+
+it.each(["SIGINT", "SIGTERM"] as const)("leaves nothing behind when %s ends it", async (signal) => {
+  const folder = temporaryFolder();
+  const quickstart = execa("scripts/quickstart", { ...isolated(folder), reject: false });
+  for await (const line of quickstart) if (line.includes("Downloading acme/tiny-chat")) quickstart.kill(signal);
+  expect((await quickstart).exitCode).toBe(signal === "SIGINT" ? 130 : 143);
+  expect(await leftIn(folder)).toEqual([]);
 });

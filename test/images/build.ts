@@ -16,6 +16,11 @@ const DEBIAN = "docker.io/library/debian:bookworm-slim";
 const OLLAMA = "localhost/muster-test-ollama";
 const VLLM = "localhost/muster-test-vllm";
 
+/** Arguments of both Dockerfiles. */
+export const BASES = { NODE_IMAGE: NODE, BASE_IMAGE: DEBIAN, OLLAMA_IMAGE: OLLAMA };
+/** What every build needs here. HEALTHCHECK is Docker's; the other format has no place for it. */
+export const BUILD_FLAGS = ["--isolation=chroot", "--network=host", "--pull=never", "--format=docker", "--timestamp=0"];
+
 export type Target = "worker" | "ocr" | "embedding" | "vllm";
 export type Device = "cpu" | "gpu";
 
@@ -30,12 +35,7 @@ export function whyNoImages(): string | null {
 /** Builds (or finds built) an image and gives its name. */
 export async function buildImage(device: Device, target: Target, options: { noCache?: boolean } = {}): Promise<string> {
   const name = `localhost/muster-test-${device}:${target}`;
-  const bases = {
-    NODE_IMAGE: NODE,
-    BASE_IMAGE: DEBIAN,
-    OLLAMA_IMAGE: OLLAMA,
-    ...(device === "gpu" && { VLLM_IMAGE: VLLM }),
-  };
+  const bases = { ...BASES, ...(device === "gpu" && { VLLM_IMAGE: VLLM }) };
   const flags = Object.entries(bases).map(([argument, value]) => `--build-arg=${argument}=${value}`);
   if (options.noCache) flags.push("--no-cache");
   // The default target is the last one, as for anybody who names none.
@@ -94,11 +94,6 @@ async function bundle(engine: string, outfile: string): Promise<void> {
 }
 
 async function podmanBuild(args: string[]): Promise<void> {
-  const { exitCode, all } = await execa(
-    "podman",
-    // HEALTHCHECK is Docker's; the other format has no place for it.
-    ["build", "--isolation=chroot", "--network=host", "--pull=never", "--format=docker", "--timestamp=0", ...args],
-    { all: true, reject: false },
-  );
+  const { exitCode, all } = await execa("podman", ["build", ...BUILD_FLAGS, ...args], { all: true, reject: false });
   if (exitCode !== 0) throw new Error(`podman build ${args.join(" ")} failed:\n${all}`);
 }

@@ -1,4 +1,4 @@
-import { chownSync, openSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { chownSync, openSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -9,7 +9,9 @@ import { closedPort, holdWeights, MINILM, startMiniLmHub, startTestCoordinator, 
 import { type Hub, startHub } from "../fakes/hub/hub.ts";
 import { startOllamaRegistry } from "../fakes/ollama-registry.ts";
 import { llamaGguf, sentenceTransformerRepo } from "../fakes/tiny-models.ts";
-import { agentLayerBytes, buildEngines, buildImage, whyNoImages } from "./build.ts";
+import { until } from "../until.ts";
+import { agentLayerBytes, BASES, buildEngines, buildImage, whyNoImages } from "./build.ts";
+import { SHARED_NETWORK, stack, whyNoCompose } from "./compose.ts";
 import { containerPlace, runContainer, startContainer } from "./container.ts";
 
 const why = whyNoImages();
@@ -56,9 +58,10 @@ async function startSources(weightsBytes?: number) {
   };
 }
 
+const skippedFor = (reason: string | null) => (reason ? ` (skipped: ${reason})` : "");
 const embedding = (hub: Hub) => ({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url });
 
-describe.skipIf(why)(`the images${why ? ` (skipped: ${why})` : ""}`, () => {
+describe.skipIf(why)(`the images${skippedFor(why)}`, () => {
   let cpu = "";
   let gpu = "";
   beforeAll(async () => {
@@ -328,5 +331,84 @@ describe.skipIf(why)(`the images${why ? ` (skipped: ${why})` : ""}`, () => {
     expect((await coordinator.worker("vLLM has the model", isReady)).workerType).toBe("vllm");
     worker.kill("SIGTERM");
     expect((await worker.exited).code).toBe(0);
+  });
+
+  /** One after the other: they have the ports that the files say. */
+  describe.skipIf(whyNoCompose())(`compose files brought up${skippedFor(whyNoCompose())}`, () => {
+    /** What the built-in worker type of CPUs takes. */
+    async function startBuiltIn() {
+      const registry = await startOllamaRegistry();
+      for (const name of ["llama3.2", "nomic-embed-text"])
+        registry.addModel(`library/${name}:latest`, {
+          layers: { model: llamaGguf({ type: "F16", sizeBytes: 1 << 18, seed: name }) },
+        });
+      return registry;
+    }
+    const ask = async (token: string) => {
+      const answer = await fetch("http://127.0.0.1:8400/v1/chat/completions", {
+        method: "POST",
+        headers: { authorization: `Bearer ${token.trim()}`, "content-type": "application/json" },
+        body: JSON.stringify({ model: "llama3.2", messages: [{ role: "user", content: "Good morning" }] }),
+      }).catch(() => null);
+      return answer?.ok ? ((await answer.json()) as { choices: { message: { content: string } }[] }) : null;
+    };
+
+    test("compose.yml: one command, and the coordinator answers; again, and nothing is fetched", {
+      timeout: LONG_MS,
+    }, async () => {
+      await using registry = await startBuiltIn();
+      using here = containerPlace();
+      const service = `image: localhost/muster-test-compose, ${SHARED_NETWORK}, build: { args: ${JSON.stringify(BASES)} }`;
+      await using laptop = stack({
+        file: "compose.yml",
+        here,
+        env: { OLLAMA_REGISTRY: registry.url },
+        override: `services:\n  coordinator: { ${service} }\n  worker: { ${service} }\n`,
+      });
+      const token = readFileSync(join(import.meta.dirname, "../../docker/development-token"), "utf8");
+      await laptop.up("--build");
+      await until("the coordinator has a chat answered", () => ask(token), 60_000);
+      expect(await laptop.exec("worker", "muster", "run", "chat", "Why is the sky blue?")).toMatchObject({ code: 0 });
+      expect((await laptop.exec("worker", "muster", "sync")).stdout).toMatch(
+        /2 of 2 models complete .+, 0 B fetched now/,
+      );
+      await laptop.down();
+      registry.reset();
+      await laptop.up();
+      await until("the coordinator has a chat answered again", () => ask(token), 60_000);
+      expect(registry.requests).toEqual([]);
+    });
+
+    test("compose.production.yml: hardened, the volume a folder of the host, the token in a file", {
+      timeout: LONG_MS,
+    }, async () => {
+      await using registry = await startBuiltIn();
+      using here = containerPlace();
+      const secret = join(here.folder, "coordinator-token");
+      writeFileSync(secret, "coordinator-secret-0123456789", { mode: 0o400 });
+      chownSync(secret, 1000, 1000);
+      await using production = stack({
+        file: "docker/compose.production.yml",
+        here,
+        env: { OLLAMA_REGISTRY: registry.url, MODELS_DIR: here.volume, MUSTER_CPU_IMAGE: cpu, MUSTER_GPU_IMAGE: gpu },
+        // No GPU is handed through here.
+        override: `
+services:
+  coordinator: { ${SHARED_NETWORK} }
+  gpu-worker:
+    ${SHARED_NETWORK.replace(", ", "\n    ")}
+    environment: { WORKER_TYPE: cpu-worker }
+    deploy: { resources: { reservations: !reset null } }
+secrets:
+  coordinator-token: { file: ${secret} }
+`,
+      });
+      await production.up();
+      await until("the coordinator has a chat answered", () => ask("coordinator-secret-0123456789"), 60_000);
+      expect((await production.exec("gpu-worker", "touch", "/etc/x")).stderr).toContain("Read-only file system");
+      expect((await production.exec("gpu-worker", "muster", "health", "--ready")).code).toBe(0);
+      expect(statSync(join(here.volume, "ollama")).uid).toBe(1000);
+      expect(await production.logs("gpu-worker")).not.toMatch(/ (WARN|ERROR) /);
+    });
   });
 });

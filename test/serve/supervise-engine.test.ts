@@ -4,6 +4,8 @@ import { expect, onTestFinished, test } from "vitest";
 import { parseConfig } from "../../src/config.ts";
 import type { ModelSpec, StoredModel } from "../../src/model.ts";
 import { engineEnvironment, superviseEngine } from "../../src/serve/engines/supervise-engine.ts";
+import { settingMeta } from "../../src/setting.ts";
+import { settings } from "../../src/settings.ts";
 import { createStatusBoard } from "../../src/status.ts";
 import { keptLog } from "../register/worker.ts";
 import { machine } from "../select/machine.ts";
@@ -106,6 +108,10 @@ test("the environment of an engine", () => {
     VLLM_API_KEY_FILE: "/run/secrets/d",
     TRANSFORMERS_CACHE: "/elsewhere",
   };
+  const secrets = Object.keys(settings.shape).filter((name) => settingMeta(settings.shape[name as "HF_TOKEN"]).secret);
+  expect(secrets.length).toBeGreaterThan(5);
+  for (const name of [...secrets, ...secrets.map((each) => `${each}_FILE`)].filter((each) => each in settings.shape))
+    Object.assign(inherited, { [name]: inherited[name as "HF_TOKEN"] ?? "e" });
   expect(engineEnvironment(config, { OLLAMA_NUM_PARALLEL: "4", HF_HOME: "/not-to-be-set" }, inherited)).toEqual({
     PATH: "/bin",
     VLLM_USE_V1: "1",

@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { Agent, request } from "undici";
+import { Agent, type Dispatcher, request } from "undici";
 import type { Engine as EngineKind } from "../../model.ts";
 import { withoutCredentials } from "../../url-credentials.ts";
 import { connectionError, type EngineIdentity, engineRefusal } from "./engine-error.ts";
@@ -16,8 +16,8 @@ export interface EngineRequest {
 /** Requests to one engine. */
 export interface EngineHttp extends EngineIdentity {
   /**
-   * Gives the answer as soon as its headers are there; reading it paces the engine, and leaving off reading, or the
-   * signal, ends the request. However long it takes: only the signal ends it. Throws an error of jobs, or the signal's reason.
+   * Gives the answer as soon as its headers are there; reading it paces the engine, and leaving off reading (but
+   * for the last of it), or the signal, ends the request. However long it takes: only the signal ends it. Throws an error of jobs, or the signal's reason.
    */
   send(path: string, request: EngineRequest): Promise<AsyncIterable<Uint8Array>>;
   /** A short question. The status and the JSON, if it is that; null where nothing answers in time. Never throws. */
@@ -28,6 +28,8 @@ export interface EngineHttp extends EngineIdentity {
 const ASK_MS = 5_000;
 const ASKED_BYTES = 1024 * 1024;
 const ERROR_BYTES = 64 * 1024;
+const REST_BYTES = 1024;
+const REST_MS = 1_000;
 
 /**
  * No time-outs: a model that loads, or a long prompt, keeps its caller waiting for minutes, and giving up would begin the
@@ -62,12 +64,18 @@ export function engineHttp(kind: EngineKind, givenUrl: string, apiKey: string | 
       throw connectionError(engine, error);
     }
   };
-  async function* read(body: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async function* read(body: Body, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    let length = 0;
     try {
-      yield* body;
+      for await (const bytes of body.iterator({ destroyOnReturn: false })) {
+        length += bytes.byteLength;
+        yield bytes;
+      }
     } catch (error) {
       signal.throwIfAborted();
       throw connectionError(engine, error);
+    } finally {
+      if (!body.closed) void finish(body, length);
     }
   }
 
@@ -92,6 +100,16 @@ export function engineHttp(kind: EngineKind, givenUrl: string, apiKey: string | 
       }
     },
   };
+}
+
+type Body = Dispatcher.ResponseData["body"];
+
+/**
+ * Reads what is left of a body that its reader has had enough of, and breaks it off where that is more than its end: the
+ * end costs little, and breaking off a connection and the errors of that.
+ */
+function finish(body: Body, length: number): Promise<void> {
+  return body.dump({ limit: length + REST_BYTES, signal: AbortSignal.timeout(REST_MS) }).catch(() => undefined);
 }
 
 function parsed(text: string): unknown {

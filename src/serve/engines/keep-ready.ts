@@ -21,6 +21,8 @@ export interface KeepReadyOptions {
   board: StatusBoard;
   log: Logger;
   signal: AbortSignal;
+  /** This worker starts one itself when its models are there: that it is not there before is nothing to warn of. */
+  startsEngine?: boolean;
   /** Between two looks at an engine that is there. */
   everyMs?: number;
   /** Pause after a failed load; its window doubles from `minMs` to `maxMs`. */
@@ -98,9 +100,13 @@ class EngineKeeper {
   }
 
   async #gone(health: EngineHealth): Promise<void> {
-    const { engines, board, log } = this.#options;
+    const { engines, board, log, startsEngine } = this.#options;
     await this.#stopLoading();
-    if (this.#show(health)) log.warn(`${engineName(this.#engine)} is not there`);
+    const isFirst = board.current.engines.every(({ kind }) => kind !== this.#engine.kind);
+    if (this.#show(health)) {
+      if (isFirst && startsEngine) log.info(`${engineName(this.#engine)} is not there yet`);
+      else log.warn(`${engineName(this.#engine)} is not there`);
+    }
     for (const { spec } of engines.of(this.#engine)) {
       if (["loading", "ready"].includes(this.#stateOf(spec.id) ?? "")) board.setModel(spec.id, { state: "stored" });
     }

@@ -1,6 +1,7 @@
 import type { Config } from "../../config.ts";
 import type { Logger } from "../../log.ts";
 import type { ModelSpec, StoredModel } from "../../model.ts";
+import { settings } from "../../settings.ts";
 import { isStored, type StatusBoard } from "../../status.ts";
 import type { EnginePlan } from "./engine-plan.ts";
 import { type EngineStart, engineStart, wiredVariables } from "./engine-start.ts";
@@ -85,21 +86,18 @@ function keyOf({ engineKeys }: Config, { serves }: EngineStart): Record<string, 
     : {};
 }
 
-/** The agent's secrets (VLLM_API_KEY is vLLM's own), by their older names too; and the older name that would lead an engine to another cache. */
-const WITHHELD = [
-  "HF_TOKEN",
+/**
+ * The agent's credentials and the files that hold them, by their older names too (VLLM_API_KEY is vLLM's own); and the
+ * older name that would lead an engine to another cache.
+ */
+const WITHHELD = new Set([
+  ...Object.keys(settings.shape).filter((name) =>
+    /(?:TOKEN|KEY|KEY_ID|PASSWORD|CREDS|CERT)(?:_FILE|_PATH)?$/.test(name),
+  ),
   "HUGGING_FACE_HUB_TOKEN",
-  "HF_TOKEN_FILE",
-  "HF_TOKEN_PATH",
-  "COORDINATOR_TOKEN",
-  "COORDINATOR_TOKEN_FILE",
-  "COORDINATOR_CERT_FILE",
-  "COORDINATOR_KEY_FILE",
-  "OPENAI_API_KEY",
-  "OPENAI_API_KEY_FILE",
-  "VLLM_API_KEY_FILE",
   "TRANSFORMERS_CACHE",
-];
+]);
+WITHHELD.delete("VLLM_API_KEY");
 
 /** The environment of an engine: what this process has without the agent's secrets, and what is its own. */
 export function engineEnvironment(
@@ -107,6 +105,6 @@ export function engineEnvironment(
   variables: Record<string, string>,
   inherited: Record<string, string | undefined>,
 ): Record<string, string | undefined> {
-  const kept = Object.fromEntries(Object.entries(inherited).filter(([name]) => !WITHHELD.includes(name)));
+  const kept = Object.fromEntries(Object.entries(inherited).filter(([name]) => !WITHHELD.has(name)));
   return { ...kept, ...variables, ...wiredVariables(config) };
 }

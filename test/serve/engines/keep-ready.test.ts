@@ -13,7 +13,7 @@ import { spec } from "./spec.ts";
 type Urls = Partial<OpenEnginesOptions["config"]["engineUrls"]>;
 
 /** A worker whose models are stored, kept ready on these engines until the test ends. */
-function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }, everyMs = 10) {
+function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }, everyMs = 10, startsEngine = false) {
   const board = createStatusBoard({ version: "1", workerId: "w", bootId: "b", workerType: "t" });
   const config = {
     engineUrls: { ollama: null, vllm: null, openai: null, ...urls },
@@ -28,7 +28,7 @@ function keep(urls: Urls, specs: ModelSpec[], again = { minMs: 1, maxMs: 10 }, e
   for (const { id, variant } of specs) board.setModel(id, { engine: variant.engine, state: "stored" });
   const stop = new AbortController();
   const { log, lines } = keptLog();
-  const ended = keepReady({ engines, board, log, signal: stop.signal, everyMs, again });
+  const ended = keepReady({ engines, board, log, signal: stop.signal, everyMs, again, startsEngine });
   const leave = () => {
     stop.abort();
     return ended;
@@ -72,6 +72,22 @@ test("an engine comes and goes, and its models with it", async ({ expect }) => {
       `served is ready on vLLM at ${url}`,
       `vLLM at ${url} is not there`,
     ]),
+  ]);
+});
+
+test("an engine that this worker will start is not missed before", async ({ expect }) => {
+  const port = await closedPort();
+  const worker = keep({ vllm: `http://127.0.0.1:${port}` }, [spec("served")], undefined, 10, true);
+  await until("it was looked for", () => worker.lines.length > 0);
+  {
+    await using _engine = await startOpenAiEngine(port);
+    await worker.becomes("served", "ready");
+  }
+  await until("it is gone", () => worker.board.current.engines[0]?.reachable === false);
+  const said = worker.lines.filter(({ msg }) => msg.includes("is not there"));
+  expect(said.map(({ level, msg }) => [level, msg.slice(msg.indexOf(" is "))])).toEqual([
+    [30, " is not there yet"],
+    [40, " is not there"],
   ]);
 });
 
