@@ -1,4 +1,5 @@
 import { EXIT } from "../errors.ts";
+import { checkContent } from "./check-content.ts";
 import { checkMirrors } from "./check-mirrors.ts";
 import {
   type Check,
@@ -17,9 +18,16 @@ export async function doctor(options: GlobalOptions): Promise<number> {
   const { config } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const checks: Check[] = (
     await Promise.all(
-      [checkHardware, checkVolume, checkCatalog, checkMirrors, checkRegistries, checkCoordinator, checkEngines].map(
-        (check) => check(config),
-      ),
+      [
+        checkHardware,
+        checkVolume,
+        checkContent,
+        checkCatalog,
+        checkMirrors,
+        checkRegistries,
+        checkCoordinator,
+        checkEngines,
+      ].map((check) => check(config)),
     )
   ).flat();
   print({ ok: checks.every(({ result }) => result !== "fail"), checks }, options, () =>

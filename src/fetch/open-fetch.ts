@@ -51,6 +51,7 @@ export async function openFetch(
     volume: config.modelCacheDir,
     layout,
     offline: config.offline,
+    contentPolicy: config.contentPolicy,
     lock: config.modelsLocked ? () => needLock(config.modelsLock) : null,
     described: new Map(),
     surveyed: new Map(),
