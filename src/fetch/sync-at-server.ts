@@ -32,8 +32,10 @@ export async function syncAtServer(
     minDelayMs: 500,
     maxDelayMs: 15_000,
     signal,
-    onRetry: (error, delay) =>
-      progress.onNote(`${error.message} Trying again in ${(delay / 1000).toFixed(1)} s`, "warn"),
+    onRetry(error, delay) {
+      progress.onRetry?.(error.code);
+      progress.onNote(`${error.message} Trying again in ${(delay / 1000).toFixed(1)} s`, "warn");
+    },
   });
 }
 

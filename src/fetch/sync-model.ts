@@ -140,6 +140,8 @@ async function storePlan(
   // Before the records are looked at: who gives content back has written its record.
   const arriving = await contents.take(absent.filter(isShareable));
   const missing = await shareKnown(absent, { store, model, context });
+  const shared = sizeOf(absent) - sizeOf(missing);
+  if (shared > 0) progress.onShared(shared);
   if (missing.length > 0 && context.offline) throw offlineMissing(variant);
   const bytes = sizeOf(files);
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
