@@ -130,7 +130,7 @@ command(
 command(
   program
     .command("doctor")
-    .description("check GPU, volume, catalog, hub, coordinator and engines, and say what to do")
+    .description("check GPU, container, volume, catalog, sources, token, coordinator and engines, and say what to do")
     .option(...json),
   async (options) => (await import("./cli/doctor.ts")).doctor(options as { json?: boolean }),
 );
