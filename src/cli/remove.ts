@@ -18,7 +18,7 @@ export interface RemoveOptions extends GlobalOptions {
 
 /** `muster remove MODEL…`: takes models off the volume, but for what other models share with them. */
 export async function remove(names: string[], options: RemoveOptions): Promise<number> {
-  const { config, layout, entries, uses, signal } = await openVolume();
+  const { config, layout, audit, entries, uses, signal } = await openVolume();
   const chosen = findAllStored(names, entries, uses);
   for (const { model, heldBy } of chosen) if (heldBy.length > 0) throw inUse(model.location, heldBy);
   const gone = chosen.map(({ model }) => model);
@@ -33,7 +33,9 @@ export async function remove(names: string[], options: RemoveOptions): Promise<n
   for (const { key, location, bytes: size } of gone) {
     const result: RemovalOutcome | null = dryRun
       ? null
-      : await removeModel(layout, key, signal).catch((error: unknown) => {
+      : await removeModel(layout, key, signal, (model) =>
+          audit.note({ action: "removed", model, files: model.files }),
+        ).catch((error: unknown) => {
           throw volumeError(error, config.modelCacheDir);
         });
     models.push({ key, location, bytes: size, outcome: result?.outcome ?? "planned" });

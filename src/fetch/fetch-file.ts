@@ -56,6 +56,7 @@ export async function fetchFile(
   const fetchFrom = async (origin: Origin, isPatient: boolean) => {
     try {
       await fetchLocated(origin, isPatient);
+      progress.onOrigin?.(origin.name);
     } catch (error) {
       const failure = toMusterError(error);
       if (!isBrokenWay(failure) || !origin.fallback) throw error;
@@ -66,6 +67,7 @@ export async function fetchFile(
       progress.onNote(`${failure.message} Going on with ${stream.name}, which is slower`, "warn");
       const name = `${variant.location}: ${file.path}`;
       await fetchStream({ stream, name, file, folder }, context.lanes, { ...progress, signal });
+      progress.onOrigin?.(stream.name);
     }
   };
   await tryOrigins(origins, fetchFrom, {

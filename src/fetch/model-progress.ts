@@ -8,6 +8,8 @@ export interface ModelProgress {
   onBytes(count: number): void;
   /** Bytes that another model or another tool has brought, also before the plan. */
   onShared(count: number): void;
+  /** A file came from there. */
+  onOrigin?(name: string): void;
   /** Milliseconds for which another process was waited for, which was at the same model. */
   onLeaseWait?(waitedMs: number): void;
   /** An attempt at a file failed so, and is followed by another. */

@@ -58,7 +58,7 @@ export async function repairModel(
   return holding(spec, record.key, context, progress, async (held, leased) => {
     await discard();
     const current = (await readManifest(context.layout, record.key)) ?? record;
-    return storePlan(planOf(current), held, leased, progress);
+    return storePlan(planOf(current), { ...held, action: "repaired" }, leased, progress);
   });
 }
 
@@ -87,7 +87,7 @@ async function holding(
   if (hasWaited) progress.onLeaseWait?.(performance.now() - startedAt);
   try {
     const signal = context.signal ? AbortSignal.any([context.signal, lease.lost]) : lease.lost;
-    return await work({ spec, key, store, lease }, { ...context, signal });
+    return await work({ spec, key, store, lease, action: "fetched" }, { ...context, signal });
   } catch (error) {
     throw toMusterError(lease.lost.aborted ? lease.lost.reason : volumeError(error, context.volume));
   } finally {
@@ -102,6 +102,8 @@ interface HeldModel {
   key: string;
   store: ModelStore;
   lease: Lease;
+  /** As the audit trail calls what is done. */
+  action: "fetched" | "repaired";
 }
 
 async function storeModel(held: HeldModel, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
@@ -126,7 +128,7 @@ function isGone({ code }: MusterError): boolean {
 
 async function storePlan(
   { revision, files, manifest, recorded }: FilePlan,
-  { spec, key, store, lease }: HeldModel,
+  { spec, key, store, lease, action }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
@@ -146,7 +148,9 @@ async function storePlan(
   const bytes = sizeOf(files);
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
   progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
-  await fetchFiles({ variant, model, store, files: missing, contents, arriving }, context, progress);
+  const from: string[] = [];
+  const watched = { ...progress, onOrigin: (name: string) => void from.push(name) };
+  await fetchFiles({ variant, model, store, files: missing, contents, arriving }, context, watched);
   // Whoever brought what no record vouches for may have been interrupted before the disk had it.
   const found = recorded ? [] : [...present];
   const at = (file: FileSpec) => store.blob(model, file);
@@ -167,6 +171,9 @@ async function storePlan(
   };
   await writeManifest(layout, stored);
   await store.finish(model);
+  // Before it is said that the model is there: who asks finds it in the trail.
+  if (absent.length > 0 || !recorded || action === "repaired")
+    await context.audit?.note({ action, model: stored, files: absent, from: from.length > 0 ? from : ["this volume"] });
   // Who removes a model that shares files with this one, and was frozen meanwhile, may not have seen the record.
   const [gone] = await missingFiles(stored);
   if (gone === undefined) return stored;
