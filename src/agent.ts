@@ -96,7 +96,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   });
   const local = leaving.adopt(
     await startLocalApi({
-      ...{ folder: state.folder, jobs, board, log },
+      ...{ folder: state.folder, jobs, board, log, engineOf: (name) => engines.find(name) },
       onCommand: (type) =>
         view.obey(
           { type },

@@ -3,7 +3,7 @@ import { EXIT, toMusterError } from "../errors.ts";
 import { detect, openCatalog } from "../plan.ts";
 import { checkAccess } from "./doctor/access.ts";
 import { checkCatalog } from "./doctor/catalog.ts";
-import type { Check } from "./doctor/check.ts";
+import { checkLine } from "./doctor/check.ts";
 import { checkClock } from "./doctor/clock.ts";
 import { checkContainer } from "./doctor/container.ts";
 import { checkCoordinator } from "./doctor/coordinator.ts";
@@ -41,11 +41,6 @@ export async function doctor(options: GlobalOptions): Promise<number> {
   const checks = found.flat();
   checks.push(...checkClock(checks));
   const ok = checks.every(({ result }) => result !== "fail");
-  print({ ok, checks }, options, () => checks.map(line).join("\n"));
+  print({ ok, checks }, options, () => checks.map(checkLine).join("\n"));
   return ok ? EXIT.ok : EXIT.failed;
-}
-
-function line({ name, result, found, hint }: Check): string {
-  const advice = hint && result !== "ok" ? `\n${" ".repeat(18)}→ ${hint}` : "";
-  return `${result.padEnd(5)}${name.padEnd(13)}${found}${advice}`;
 }

@@ -11,6 +11,12 @@ export interface Check {
   clockAheadMs?: number;
 }
 
+/** For people, with what to do where something is. */
+export function checkLine({ name, result, found, hint }: Check): string {
+  const advice = hint && result !== "ok" ? `\n${" ".repeat(18)}→ ${hint}` : "";
+  return `${result.padEnd(5)}${name.padEnd(13)}${found}${advice}`;
+}
+
 /** Roots of the system's own files; tests give others. */
 export interface SystemRoots {
   proc: string;
