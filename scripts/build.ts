@@ -19,6 +19,8 @@ const result = await build({
   format: "esm",
   platform: "node",
   target: "node24.12",
+  // esbuild does not know that it is.
+  supported: { using: true },
   legalComments: "linked",
   metafile: true,
   // CommonJS packages inside an ES module bundle still call require for what Node brings.

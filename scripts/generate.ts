@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { API_ROUTES } from "../src/coordinator/gateway/http-api.ts";
 import { openApiDocument } from "../src/coordinator/gateway/openapi.ts";
+import { lockSchema } from "../src/fetch/lock-file.ts";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";
 import { catalogSchema } from "../src/select/catalog-schema.ts";
 import { settingMeta } from "../src/setting.ts";
@@ -46,6 +47,7 @@ const short = IN_README.map((name) => {
 await section("docs/configuration.md", "settings", tables.join("\n\n"));
 await section("README.md", "settings", `| variable | meaning | otherwise |\n| --- | --- | --- |\n${short.join("\n")}`);
 await whole("docs/worker-types.schema.json", jsonSchema(catalogSchema, "muster worker-types.json"));
+await whole("docs/models.lock.schema.json", jsonSchema(lockSchema, "muster models.lock.json"));
 await whole("docs/protocol.worker.schema.json", jsonSchema(workerFrame, "muster.v1: frames a worker sends"));
 await whole(
   "docs/protocol.coordinator.schema.json",

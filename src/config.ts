@@ -39,6 +39,11 @@ export interface Config {
   /** null: 1 GB, or 2 % of a smaller volume. */
   minFreeBytes: number | null;
   maxCacheBytes: number | null;
+  modelsLock: string;
+  /** Nothing is fetched but what the lock names. */
+  modelsLocked: boolean;
+  /** Of each model, beside the one that it has now. */
+  keepRevisions: number;
   /** Bytes a second that checking may read; null: the usual. */
   verifyRate: number | null;
   /** Milliseconds from one check of everything to the next; 0 for never. */
@@ -153,6 +158,9 @@ function derive(given: Settings, problems: string[]): Config {
     vllmCache: given.VLLM_CACHE ?? join(modelCacheDir, "vllm"),
     minFreeBytes: given.MIN_FREE_GB === undefined ? null : given.MIN_FREE_GB * 1e9,
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
+    modelsLock: given.MODELS_LOCK ?? join(modelCacheDir, "models.lock.json"),
+    modelsLocked: given.MODELS_LOCKED ?? false,
+    keepRevisions: given.KEEP_REVISIONS ?? 1,
     verifyRate: given.VERIFY_RATE ?? null,
     scrubIntervalMs: given.SCRUB_INTERVAL ?? 0,
     hfToken,
@@ -182,7 +190,7 @@ function derive(given: Settings, problems: string[]): Config {
     nats: readNatsSettings(given, problems),
     coordinatorCertificate: certificateFiles(given, problems),
     gateway: gatewayConfig(given, problems),
-    maxConnections: given.MAX_CONNECTIONS ?? 16,
+    maxConnections: given.MAX_CONNECTIONS ?? 32,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
     drainTimeoutMs: given.DRAIN_TIMEOUT ?? 25_000,

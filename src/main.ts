@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { addRevisionCommands } from "./cli/revision-commands.ts";
 import { addToolCommands } from "./cli/tool-commands.ts";
 import { addVolumeCommands } from "./cli/volume-commands.ts";
 import { EXIT } from "./errors.ts";
@@ -73,13 +74,14 @@ command(
       "--prefetch",
       "for other machines (PLAN_GPU_MEMORY_GB), whatever this one could run; `all` is every worker type",
     )
+    .option("--locked", "fetch exactly what the lock names (MODELS_LOCK; `muster lock` writes it), and nothing else")
     .option(...json)
     .addHelpText(
       "after",
-      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding\n  muster sync all-minilm-l6-v2 --json\n  PLAN_GPU_MEMORY_GB=24 muster sync --prefetch all",
+      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding\n  MODELS_LOCK=./models.lock.json muster sync --locked\n  muster sync all-minilm-l6-v2 --json\n  PLAN_GPU_MEMORY_GB=24 muster sync --prefetch all",
     ),
   async (names: string[], options) =>
-    (await import("./cli/sync.ts")).sync(names, options as { json?: boolean; prefetch?: boolean }),
+    (await import("./cli/sync.ts")).sync(names, options as { json?: boolean; prefetch?: boolean; locked?: boolean }),
 );
 
 command(
@@ -121,6 +123,7 @@ command(
 
 addVolumeCommands(program, command);
 addToolCommands(program, command);
+addRevisionCommands(program, command);
 
 command(
   program

@@ -170,6 +170,16 @@ export interface FileSpec {
   digest: Digest;
 }
 
+/** What makes a record that of a revision which is not the model's now, and is kept beside it. */
+export interface KeptRevision {
+  /** Key of the model's own record. */
+  of: string;
+  /** RFC 3339: when the model left this revision, or got it without taking it on. */
+  since: string;
+  /** Tokens of the holds of workers that may have it loaded; null: all that hold the model may. */
+  usedBy: string[] | null;
+}
+
 /** The record of a model that is complete on the volume; written last. */
 export interface StoredModel {
   key: string;
@@ -189,4 +199,6 @@ export interface StoredModel {
   quantization: string | null;
   /** RFC 3339. */
   storedAt: string;
+  /** Of a revision that is kept beside the model's; the model's own record has none. */
+  kept?: KeptRevision | undefined;
 }

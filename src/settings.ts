@@ -130,9 +130,9 @@ export const settings = z.object({
     "Transfer",
     number.refine((value) => Number.isInteger(value) && value >= 1 && value <= 256),
     {
-      description: "Connections open at once for fetching.",
+      description: "Most connections open at once for fetching; as few are opened as fill the link.",
       allowed: "1 to 256",
-      otherwise: "`16`",
+      otherwise: "`32`",
     },
   ),
   MAX_BANDWIDTH: setting("Transfer", bandwidth, {

@@ -1,5 +1,5 @@
 import { setting } from "./setting.ts";
-import { bandwidth, longDuration, number, path } from "./setting-values.ts";
+import { bandwidth, flag, longDuration, number, path } from "./setting-values.ts";
 
 /** Where models stand, how much of the disk they may take, and how they are checked. */
 export const volumeSettings = {
@@ -50,6 +50,27 @@ export const volumeSettings = {
     allowed: "a number",
     otherwise: "as much as the volume has",
   }),
+  MODELS_LOCK: setting("Volume", path, {
+    description:
+      "The lock: which revision of each model is fetched where MODELS_LOCKED is set; `muster lock` writes it.",
+    allowed: "a path",
+    otherwise: "`$MODEL_CACHE_DIR/models.lock.json`",
+  }),
+  MODELS_LOCKED: setting("Volume", flag, {
+    description:
+      "Fetch exactly what MODELS_LOCK names, by `start` as by `sync`; what it does not name is not fetched. It is read anew for each fetch.",
+    allowed: "true or false",
+    otherwise: "`false`",
+  }),
+  KEEP_REVISIONS: setting(
+    "Volume",
+    number.refine((value) => Number.isInteger(value) && value <= 100),
+    {
+      description: "Earlier revisions of each model that `muster update` and `muster prune` leave on the volume.",
+      allowed: "0 to 100",
+      otherwise: "`1`",
+    },
+  ),
   VERIFY_RATE: setting("Volume", bandwidth, {
     description: "Most that checking what is stored takes of the disk, of all threads of this process together.",
     allowed: "a rate such as 200MB/s, at least 10kB/s",

@@ -42,7 +42,7 @@ describe("what the documents tell people to run", async () => {
   const run = promisify(execFile);
   const muster = join(root, "scripts/muster");
   const { stdout: help } = await run(muster, ["--help"]);
-  const commands = new Set([...help.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name));
+  const commands = new Set([...help.matchAll(/^ {2}([a-z-]+) /gm)].map(([, name]) => name));
   // Of the platform, and honoured: see docs/configuration.md.
   const ofThePlatform = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NODE_EXTRA_CA_CERTS"];
   const variables = new Set([...Object.keys(settings.shape), ...ofThePlatform]);
@@ -61,7 +61,7 @@ describe("what the documents tell people to run", async () => {
     "CONTRIBUTING.md",
   ])("%s", async (file) => {
     const text = readFileSync(join(root, file), "utf8");
-    const told = [...text.matchAll(/(?:^|[`\s/])muster ([a-z]+)(?: (--[a-z]+))?/gm)].filter(([line]) =>
+    const told = [...text.matchAll(/(?:^|[`\s/])muster ([a-z][a-z-]*)(?: (--[a-z]+))?/gm)].filter(([line]) =>
       /[`/]/.test(line),
     );
     for (const [, command = "", option] of told) {

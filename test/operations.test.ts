@@ -35,7 +35,7 @@ async function tryEntry(title: string, here: Place, as: string[] = []) {
       extendEnv: false,
       env: { ...here.env, PATH: `${bin}:${here.env.PATH ?? process.env.PATH}`, HOME: here.folder },
     });
-    const output = all.replaceAll(here.volume, "/models");
+    const output = all.replaceAll(here.volume, "/models").replaceAll(join(here.folder, "usb"), "/mnt/usb");
     const missing = firstMissing(step, output);
     expect(missing === null ? "" : `${step.command}\nprinted no\n${missing}\nbut\n${output}`).toBe("");
   }
@@ -134,6 +134,14 @@ test("Several hosts share the models", async ({ task }) => {
   await tryEntry(task.name, here);
 });
 
+test("Workers have no network", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  mkdirSync(join(here.folder, "usb"));
+  await tryEntry(task.name, here);
+});
+
 test("A model is not found", async ({ task }) => {
   await using hub = await startHub();
   using here = worker(hub);
@@ -173,6 +181,14 @@ test("A model is gone", async ({ task }) => {
   using here = worker(hub);
   await runMuster(["sync"], here.env);
   expect(await runMuster(["remove", MINILM, "--yes"], here.env)).toMatchObject({ code: 0 });
+  await tryEntry(task.name, here);
+});
+
+test("A new revision of a model is worse", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  hub.updateRepo(MINILM, { "modules.json": '[{"idx":0,"name":"0"}]' });
   await tryEntry(task.name, here);
 });
 

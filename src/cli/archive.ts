@@ -10,7 +10,7 @@ import { confirm } from "./confirm.ts";
 import { findStored } from "./find-stored.ts";
 import { openVolume } from "./open-volume.ts";
 import { print } from "./output.ts";
-import { beingWritten, inUse } from "./remove.ts";
+import { beingWritten, inUse, isPinned } from "./remove.ts";
 import type { GlobalOptions } from "./setup.ts";
 import { showWork } from "./work-progress.ts";
 
@@ -40,7 +40,8 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
       hint: `Name one of them by its record: \`muster archive ${keys[0]} ${folder}\`; there are ${keys.join(", ")}.`,
     });
   }
-  const { model, heldBy } = entry;
+  const { model, heldBy, pin } = entry;
+  if (!copy && pin) throw isPinned(model);
   if (!copy && heldBy.length > 0) throw inUse(model.location, heldBy);
   if (!entry.complete) {
     throw new MusterError("MODEL_INCOMPLETE", `${model.location} is not complete on the volume.`, {
@@ -52,7 +53,7 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
       "SOURCE_UNSUPPORTED",
       `${model.location} is an Ollama model, and no folder is read back as one.`,
       {
-        hint: `Keep it, or \`muster remove ${name}\` and fetch it again when it is wanted.`,
+        hint: `\`muster export ${name} ${folder.replace(/\/*$/, "/")}\` takes it there, \`muster import\` brings it back; \`muster remove ${name}\` frees its space here.`,
       },
     );
   }
@@ -73,6 +74,7 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
       audit.note({ action: "removed", model, files: model.files, why: `archived to ${to}` }),
     );
     if (removal.outcome === "held") throw inUse(model.location, removal.holders);
+    if (removal.outcome === "pinned") throw isPinned(model);
     if (removal.outcome === "busy") throw beingWritten(model.location);
   }
   const { location, revision } = model;

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { hostname } from "node:os";
 import type { Config } from "../config.ts";
 import { type CoordinatorOptions, startCoordinator } from "../coordinator/coordinator.ts";
 import { openClientKeys, openTls, tokenSource } from "../coordinator/files.ts";
@@ -22,7 +23,7 @@ interface CoordinatorFlags extends GlobalOptions {
 /** `muster coordinator`: the reference coordinator, until SIGTERM. */
 export async function coordinator(options: CoordinatorFlags): Promise<number> {
   const { config, log } = setup({ logTo: "stdout", logFile: false, jsonLog: options.json });
-  const { hostname, port } = parseListen(options.listen);
+  const { host, port } = parseListen(options.listen);
   const { gateway } = config;
   const clientKeys = openClientKeys(gateway.clientKeysFile, log);
   const hasOthers = gateway.adminToken !== null || clientKeys !== null;
@@ -37,7 +38,7 @@ export async function coordinator(options: CoordinatorFlags): Promise<number> {
     log,
   );
   const server = await startCoordinator({
-    ...{ host: hostname, port, log, workerToken },
+    ...{ host, port, log, workerToken },
     clientToken: hasOthers ? null : workerToken,
     adminToken: tokenSource("ADMIN_TOKEN_FILE", gateway.adminTokenFile, log) ?? gateway.adminToken,
     ...(clientKeys ? { clientKeys } : {}),
@@ -51,12 +52,18 @@ export async function coordinator(options: CoordinatorFlags): Promise<number> {
     graceMs: milliseconds("--grace-ms", options.graceMs),
     ...(await keeperOf(options.store, config)),
   });
+  const [url, wsUrl] = [server.url, server.wsUrl].map(forOthers);
   log.info(
-    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${server.wsUrl}, OpenAI clients with the base URL ${server.url}/v1`,
+    `The coordinator listens on ${server.url}; workers connect with COORDINATOR_URL=${wsUrl}, OpenAI clients with the base URL ${url}/v1; the dashboard is at ${url}/`,
   );
   await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
   await server.close();
   return EXIT.ok;
+}
+
+/** Who is elsewhere connects to this host, not to "every address". */
+function forOthers(url: string): string {
+  return url.replace(/(?<=\/\/)(?:0\.0\.0\.0|\[::\])(?=:)/, hostname());
 }
 
 /** What keeps the jobs. */
@@ -78,14 +85,14 @@ async function keeperOf(
   return { store: store ? openSqliteStore(store) : openMemoryStore() };
 }
 
-function parseListen(listen: string): { hostname: string; port: number } {
-  const [, hostname, port] = /^(?:(\[[^\]]+\]|[^:]*):)?(\d{1,5})$/.exec(listen) ?? [];
+function parseListen(listen: string): { host: string; port: number } {
+  const [, host, port] = /^(?:(\[[^\]]+\]|[^:]*):)?(\d{1,5})$/.exec(listen) ?? [];
   if (port === undefined || Number(port) > 65_535) {
     throw new MusterError("USAGE", `--listen is ${JSON.stringify(listen)}; allowed: HOST:PORT or PORT.`, {
       hint: "For example: muster coordinator --listen 127.0.0.1:8400",
     });
   }
-  return { hostname: (hostname || "127.0.0.1").replace(/^\[|\]$/g, ""), port: Number(port) };
+  return { host: (host || "127.0.0.1").replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
 function milliseconds(name: string, given: string): number {

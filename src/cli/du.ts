@@ -1,4 +1,5 @@
 import { bytes } from "../fetch/progress-log.ts";
+import type { StoredModel } from "../model.ts";
 import { measureVolume } from "../store/disk-usage.ts";
 import { openVolume } from "./open-volume.ts";
 import { print, table } from "./output.ts";
@@ -13,8 +14,8 @@ export async function du(options: GlobalOptions): Promise<number> {
   );
   const models = usage.models
     .map(({ model, bytes: size, ownBytes }) => {
-      const { key, source, location, revision } = model;
-      return { key, source, location, revision, bytes: size, ownBytes };
+      const { key, source, location, revision, kept } = model;
+      return { key, source, location, revision, keptOf: kept?.of ?? null, bytes: size, ownBytes };
     })
     .toSorted((a, b) => b.bytes - a.bytes || a.location.localeCompare(b.location));
   const sources = [...Map.groupBy(models, ({ source }) => source)].map(([source, of]) => ({
@@ -33,7 +34,7 @@ export async function du(options: GlobalOptions): Promise<number> {
     [
       table([
         ["SIZE", "OF ITS OWN", "MODEL"],
-        ...models.map((model) => [bytes(model.bytes), bytes(model.ownBytes), `${model.source}:${model.location}`]),
+        ...models.map((model) => [bytes(model.bytes), bytes(model.ownBytes), nameOf(model)]),
       ]),
       table([
         ["SIZE", "MODELS", "SOURCE"],
@@ -47,4 +48,10 @@ export async function du(options: GlobalOptions): Promise<number> {
     ].join("\n\n"),
   );
   return 0;
+}
+
+type Named = Pick<StoredModel, "source" | "location" | "revision"> & { keptOf: string | null };
+
+function nameOf({ source, location, revision, keptOf }: Named): string {
+  return `${source}:${location}${keptOf === null ? "" : ` (kept revision ${revision.slice(0, 12)})`}`;
 }

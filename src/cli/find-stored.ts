@@ -4,7 +4,7 @@ import type { CatalogUse } from "./catalog-models.ts";
 
 /**
  * The records that a name means: the catalog's id of a model, its name at the source (also as `source:name`, or
- * `name@revision`), or a record's key. Throws MODEL_UNKNOWN.
+ * `name@revision`), or a record's key. A revision that is kept beside the model's goes by itself only. Throws MODEL_UNKNOWN.
  */
 export function findStored<T extends { model: StoredModel }>(
   name: string,
@@ -29,8 +29,8 @@ export function findAllStored<T extends { model: StoredModel }>(
 }
 
 function namesOf(model: StoredModel, uses: ReadonlyMap<string, CatalogUse>): string[] {
-  const { key, source, location, requestedRevision, revision } = model;
-  const revisions = [requestedRevision, revision, revision.slice(0, 12)];
-  const full = [location, ...revisions.map((each) => `${location}@${each}`)];
+  const { key, source, location, requestedRevision, revision, kept } = model;
+  const revisions = [...(kept ? [] : [requestedRevision]), revision, revision.slice(0, 12)];
+  const full = [...(kept ? [] : [location]), ...revisions.map((each) => `${location}@${each}`)];
   return [key, ...full, ...full.map((each) => `${source}:${each}`), ...(uses.get(key)?.models ?? [])];
 }

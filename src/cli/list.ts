@@ -1,7 +1,7 @@
 import { toMusterError } from "../errors.ts";
 import { serverOf } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
-import { type InventoryEntry, isPinned, takeInventory } from "../store/inventory.ts";
+import { type InventoryEntry, isFixed, takeInventory } from "../store/inventory.ts";
 import { createLayout } from "../store/layout.ts";
 import { usedBytes } from "../store/used-bytes.ts";
 import { diskSpace } from "../system.ts";
@@ -21,13 +21,15 @@ export async function list(options: GlobalOptions & { sort?: ListOrder }): Promi
   const server = await serverOf(config);
   const atServer = (await server?.list().catch((error: unknown) => void log.warn(toMusterError(error).message))) ?? [];
   const elsewhere = atServer.map((model): InventoryEntry => {
-    return { model, complete: true, lastUsedAt: Date.parse(model.storedAt), heldBy: [], pinned: isPinned(model) };
+    return { model, complete: true, lastUsedAt: Date.parse(model.storedAt), heldBy: [], pin: null };
   });
   const uses = catalogUses(await catalogIfReadable(config, log));
   const models = [...(await takeInventory(layout)), ...elsewhere]
     .map((entry) => describe(entry, uses.get(entry.model.key)))
     .toSorted(inOrder(options.sort ?? "name"));
-  const total = models.reduce((sum, model) => sum + model.bytes, 0);
+  const own = models.filter(({ keptOf }) => keptOf === null);
+  const total = own.reduce((sum, model) => sum + model.bytes, 0);
+  const others = models.length - own.length;
   const { free, size } = await diskSpace(config.modelCacheDir);
   const volume = {
     path: config.modelCacheDir,
@@ -39,7 +41,7 @@ export async function list(options: GlobalOptions & { sort?: ListOrder }): Promi
   print({ models, bytes: total, volume }, options, () =>
     [
       table([HEADS, ...models.map(row)]),
-      `${models.length} models, ${bytes(total)} in ${config.modelCacheDir}${server ? ` and at ${server.name}` : ""}`,
+      `${own.length} models, ${bytes(total)} in ${config.modelCacheDir}${server ? ` and at ${server.name}` : ""}${others > 0 ? `; ${others} kept revision${others === 1 ? "" : "s"}` : ""}`,
       volumeBar(volume),
     ].join("\n"),
   );
@@ -47,7 +49,7 @@ export async function list(options: GlobalOptions & { sort?: ListOrder }): Promi
 }
 
 /** A model of the volume as JSON shows it. */
-export function describe({ model, complete, lastUsedAt, heldBy, pinned }: InventoryEntry, use: CatalogUse | undefined) {
+export function describe({ model, complete, lastUsedAt, heldBy, pin }: InventoryEntry, use: CatalogUse | undefined) {
   const { key, source, location, requestedRevision, revision, bytes, files, license, storedAt, path } = model;
   const running = heldBy.flatMap(({ workerType }) => workerType ?? []);
   return {
@@ -56,7 +58,11 @@ export function describe({ model, complete, lastUsedAt, heldBy, pinned }: Invent
     location,
     requestedRevision,
     revision,
-    pinned,
+    fixed: isFixed(model),
+    /** Of a revision beside the model's own: since when it is kept, and the record of the model. */
+    keptSince: model.kept?.since ?? null,
+    keptOf: model.kept?.of ?? null,
+    pinned: pin !== null,
     quantization: model.quantization ?? use?.variant.quantization ?? null,
     complete,
     bytes,
@@ -77,7 +83,7 @@ function row(model: ListedModel): (string | number)[] {
   return [
     `${model.source}:${model.location}`,
     shortRevision(model),
-    `${model.complete ? "complete" : "incomplete"}${model.heldBy.length > 0 ? ", in use" : ""}`,
+    stateOf(model),
     model.quantization ?? "",
     bytes(model.bytes),
     model.files,
@@ -88,9 +94,19 @@ function row(model: ListedModel): (string | number)[] {
   ];
 }
 
+function stateOf({ complete, keptOf, pinned, heldBy }: ListedModel): string {
+  const words = [
+    ...(keptOf === null ? [] : ["kept"]),
+    ...(complete && keptOf !== null ? [] : [complete ? "complete" : "incomplete"]),
+    ...(pinned ? ["pinned"] : []),
+    ...(heldBy.length > 0 ? ["in use"] : []),
+  ];
+  return words.join(", ");
+}
+
 /** Largest and latest first; by name where that is the same. */
 function inOrder(order: ListOrder): (a: ListedModel, b: ListedModel) => number {
-  const byName = (a: ListedModel, b: ListedModel) => a.location.localeCompare(b.location);
+  const byName = (a: ListedModel, b: ListedModel) => a.location.localeCompare(b.location) || (a.key < b.key ? -1 : 1);
   const first = {
     name: byName,
     size: (a: ListedModel, b: ListedModel) => b.bytes - a.bytes,

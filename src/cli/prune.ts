@@ -6,6 +6,7 @@ import { openCatalog } from "../plan.ts";
 import { findWorkerType } from "../select/worker-types.ts";
 import { chooseRemovals, type PruneChoice } from "../store/choose-removals.ts";
 import { liveHolds } from "../store/holds.ts";
+import { supersededRevisions } from "../store/kept-revisions.ts";
 import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
 import { findGarbage } from "../store/sweep/find-garbage.ts";
 import type { Garbage } from "../store/sweep/garbage.ts";
@@ -45,6 +46,7 @@ export async function prune(options: PruneOptions): Promise<number> {
   const choice = await chooseRemovals(entries, (await usedBytes(layout.modelFolders)) - garbageBytes, {
     unusedSince: olderThan === undefined ? null : (await volumeNow(layout)) - olderThan,
     maxBytes: maxSize,
+    superseded: new Set(supersededIn(volume).map(({ key }) => key)),
     kept: await keptModels(volume, options.keepType ?? []),
   });
   const isNothing = garbage.length === 0 && choice.removals.length === 0;
@@ -75,8 +77,18 @@ export async function prune(options: PruneOptions): Promise<number> {
   return isTooMuch && !dryRun ? EXIT.failed : EXIT.ok;
 }
 
+/** Earlier revisions beyond KEEP_REVISIONS. */
+function supersededIn({ entries, config }: Volume) {
+  const pinned = new Set(entries.filter(({ pin }) => pin).map(({ model }) => model.key));
+  const models = entries.map(({ model }) => model);
+  return supersededRevisions(models, { keep: config.keepRevisions, isPinned: (key) => pinned.has(key) });
+}
+
 /** What stays whatever the rules say, and why. */
-async function keptModels({ layout, catalog, config }: Volume, types: readonly string[]): Promise<Map<string, string>> {
+async function keptModels(
+  { layout, catalog, config, entries }: Volume,
+  types: readonly string[],
+): Promise<Map<string, string>> {
   const kept = new Map<string, string>();
   // What a catalog that cannot be read would keep is not known: nothing goes then.
   if (types.length > 0 || config.workerType) await openCatalog(config);
@@ -96,6 +108,11 @@ async function keptModels({ layout, catalog, config }: Volume, types: readonly s
       models.map(({ key }) => key),
       because,
     );
+  }
+  for (const { model, heldBy, pin } of entries) {
+    const [first] = model.kept ? heldBy : [];
+    if (first) keep([model.key], `in use by ${first.name} on ${first.host}, which began before it changed`);
+    if (pin) keep([model.key], pin.host ? `pinned on ${pin.host}` : "pinned");
   }
   return kept;
 }
@@ -153,7 +170,11 @@ function describe({ removals, spared }: PruneChoice, garbage: readonly Garbage[]
   return sections.join("\n");
 }
 
-const WHY = { unused: "not used for long", size: "used longest ago" };
+const WHY = {
+  superseded: "an earlier revision beyond KEEP_REVISIONS",
+  unused: "not used for long",
+  size: "used longest ago",
+};
 
 const KINDS: Record<Garbage["kind"], string> = {
   removal: "a removal that was interrupted",

@@ -1,5 +1,6 @@
 import { EXIT, MusterError } from "../errors.ts";
 import { bytes } from "../fetch/progress-log.ts";
+import type { StoredModel } from "../model.ts";
 import { freedBytes } from "../store/disk-usage.ts";
 import type { Holder } from "../store/holds.ts";
 import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
@@ -19,8 +20,14 @@ export interface RemoveOptions extends GlobalOptions {
 /** `muster remove MODEL…`: takes models off the volume, but for what other models share with them. */
 export async function remove(names: string[], options: RemoveOptions): Promise<number> {
   const { config, layout, audit, entries, uses, signal } = await openVolume();
-  const chosen = findAllStored(names, entries, uses);
-  for (const { model, heldBy } of chosen) if (heldBy.length > 0) throw inUse(model.location, heldBy);
+  const named = findAllStored(names, entries, uses);
+  // With a model go the revisions that are kept of it.
+  const whole = new Set(named.map(({ model }) => model.key));
+  const chosen = entries.filter((entry) => named.includes(entry) || whole.has(entry.model.kept?.of ?? ""));
+  for (const { model, heldBy, pin } of chosen) {
+    if (pin) throw isPinned(model);
+    if (heldBy.length > 0) throw inUse(model.location, heldBy);
+  }
   const gone = chosen.map(({ model }) => model);
   const kept = entries.filter((entry) => !chosen.includes(entry)).map(({ model }) => model);
   const freed = await freedBytes(gone, kept);
@@ -30,16 +37,18 @@ export async function remove(names: string[], options: RemoveOptions): Promise<n
   const models: { key: string; location: string; bytes: number; outcome: RemovalOutcome["outcome"] | "planned" }[] = [];
   const failures: MusterError[] = [];
   if (!dryRun && !(await confirm(`Remove ${words}?`, options))) return EXIT.ok;
-  for (const { key, location, bytes: size } of gone) {
+  for (const model of gone) {
+    const { key, location, bytes: size } = model;
     const result: RemovalOutcome | null = dryRun
       ? null
-      : await removeModel(layout, key, signal, (model) =>
-          audit.note({ action: "removed", model, files: model.files }),
+      : await removeModel(layout, key, signal, (record) =>
+          audit.note({ action: "removed", model: record, files: record.files }),
         ).catch((error: unknown) => {
           throw volumeError(error, config.modelCacheDir);
         });
     models.push({ key, location, bytes: size, outcome: result?.outcome ?? "planned" });
     if (result?.outcome === "held") failures.push(inUse(location, result.holders));
+    if (result?.outcome === "pinned") failures.push(isPinned(model));
     if (result?.outcome === "busy") failures.push(beingWritten(location));
   }
   const done = failures.length === 0;
@@ -54,6 +63,13 @@ export function inUse(location: string, holders: readonly Holder[]): MusterError
   const who = holders.map(({ name, host, workerType }) => `${name} on ${host}${workerType ? ` (${workerType})` : ""}`);
   return new MusterError("MODEL_IN_USE", `${location} is in use by ${who.join(", ")}.`, {
     hint: "Stop that worker (`docker stop worker`), or take the model out of its catalog and restart it; then try again.",
+  });
+}
+
+export function isPinned({ location, revision, kept }: StoredModel): MusterError {
+  const name = kept ? `${location}@${revision.slice(0, 12)}` : location;
+  return new MusterError("MODEL_PINNED", `${name} is pinned.`, {
+    hint: `\`muster unpin ${name}\` lets it go; then try again.`,
   });
 }
 

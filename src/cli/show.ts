@@ -15,26 +15,31 @@ export async function show(name: string, options: GlobalOptions): Promise<number
   const { config, log } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
   const uses = catalogUses(await catalogIfReadable(config, log));
-  const found = findStored(name, await takeInventory(layout), uses);
-  const models = await Promise.all(found.map((entry) => inDetail(entry, uses.get(entry.model.key))));
+  const entries = await takeInventory(layout);
+  const found = findStored(name, entries, uses);
+  const models = await Promise.all(found.map((entry) => inDetail(entry, uses.get(entry.model.key), entries)));
   print({ models }, options, () => models.map(inWords).join("\n\n"));
   return 0;
 }
 
-async function inDetail(entry: InventoryEntry, use: CatalogUse | undefined) {
+async function inDetail(entry: InventoryEntry, use: CatalogUse | undefined, entries: readonly InventoryEntry[]) {
   const files = await Promise.all(
     entry.model.files.map(async (file) => ({
       ...file,
       present: await hasSize(join(entry.model.path, file.path), file.size),
     })),
   );
-  return { ...describe(entry, use), catalogModels: use?.models ?? [], files };
+  const keptRevisions = entries
+    .filter(({ model }) => model.kept?.of === entry.model.key)
+    .map((kept) => describe(kept, undefined))
+    .toSorted((a, b) => ((a.keptSince ?? "") < (b.keptSince ?? "") ? 1 : -1));
+  return { ...describe(entry, use), catalogModels: use?.models ?? [], keptRevisions, files };
 }
 
 function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
-  const { source, location, requestedRevision, revision, pinned, files, heldBy } = model;
+  const { source, location, requestedRevision, revision, fixed, files, heldBy, keptRevisions } = model;
   const missing = files.filter(({ present }) => !present).length;
-  const asked = pinned ? " (pinned)" : ` (of ${requestedRevision})`;
+  const asked = fixed ? " (fixed)" : ` (of ${requestedRevision})`;
   const workers = heldBy.map(
     ({ name, host, workerType }) => `${name} on ${host}${workerType ? ` (${workerType})` : ""}`,
   );
@@ -43,6 +48,9 @@ function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
     ["in the catalog", model.catalogModels.join(", ") || "no"],
     ["revision", `${revision}${asked}`],
     ["state", model.complete ? "complete" : missing > 0 ? `${missing} files missing` : "not finished"],
+    ...(model.keptSince === null ? [] : [["kept since", when(model.keptSince)]]),
+    ...keptRevisions.map(keptLine),
+    ...(model.pinned ? [["pinned", "yes"]] : []),
     ["quantization", model.quantization ?? "none"],
     ["licence", model.license ?? "not known"],
     ["size", `${bytes(model.bytes)} in ${files.length} files`],
@@ -60,4 +68,10 @@ function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
     `${digest.algorithm}:${digest.hex}`,
   ]);
   return `${table(lines)}\n${table(rows)}`;
+}
+
+function keptLine({ revision, keptSince, complete, pinned, heldBy }: ReturnType<typeof describe>): string[] {
+  const notes = [...(complete ? [] : ["incomplete"]), ...(pinned ? ["pinned"] : []), ...(heldBy[0] ? ["in use"] : [])];
+  const since = when(keptSince ?? "");
+  return ["kept revision", `${revision} (since ${since}${notes.map((note) => `, ${note}`).join("")})`];
 }

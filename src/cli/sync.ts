@@ -13,6 +13,8 @@ import { targetType } from "./targets.ts";
 interface SyncFlags extends GlobalOptions {
   /** For other machines than this one. */
   prefetch?: boolean;
+  /** Only what the lock names. */
+  locked?: boolean;
 }
 
 /** `muster sync [type|model…]`: fetches what is missing, and ends. */
@@ -23,7 +25,10 @@ export async function sync(names: string[], options: SyncFlags): Promise<number>
   process.once("SIGTERM", () => stop.abort());
   process.once("SIGINT", () => stop.abort());
   const catalog = await openCatalog(config);
-  await using fetching = await openFetch(config, log, stop.signal);
+  const modelsLocked = config.modelsLocked || (options.locked ?? false);
+  await using fetching = await openFetch({ ...config, modelsLocked }, log, stop.signal);
+  // One that cannot be read is told once, and before any source is asked.
+  await fetching.lock?.();
   const hardware = await detect(config, stop.signal);
   const context = { config, hardware, sources: fetching, log };
   const selection = options.prefetch

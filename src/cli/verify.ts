@@ -3,7 +3,7 @@ import { USER_AGENT } from "../fetch/ask.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { Lanes } from "../fetch/transfer/lanes.ts";
-import { type CheckContext, checkFiles, type WrongFile } from "../fetch/verify/check-model.ts";
+import { type CheckContext, checkFiles, isChanging, type WrongFile } from "../fetch/verify/check-model.ts";
 import { checkList, writeChecksums } from "../fetch/verify/checksums.ts";
 import { mendModel } from "../fetch/verify/mend-model.ts";
 import type { StoredModel } from "../model.ts";
@@ -78,6 +78,7 @@ export async function verify(names: string[], options: VerifyOptions): Promise<n
 async function judge(model: StoredModel, context: CheckContext): Promise<Verdict> {
   const wrong = await checkFiles(model, model.files, context);
   if (wrong.length === 0) return { model, state: "right", wrong, error: null };
+  if (await isChanging(model, wrong, context.layout)) return { model, state: "right", wrong: [], error: null };
   // Somebody may have removed it, or have written another revision of it, while it was read.
   const now = (await listManifests(context.layout)).find(({ key }) => key === model.key);
   if (now?.revision !== model.revision) return { model, state: "gone", wrong: [], error: null };

@@ -138,6 +138,45 @@ export function addVolumeCommands(program: Command, command: Define): void {
     async (model: string, folder: string, options: Options) =>
       (await import("./archive.ts")).archive(model, folder, options),
   );
+
+  addBundleCommands(program, command);
+}
+
+function addBundleCommands(program: Command, command: Define): void {
+  command(
+    program
+      .command("export")
+      .usage("[options] <models...> <file|folder|->")
+      .description("write models to a bundle: a tar file that `muster import` adds to a volume no network leads to")
+      .argument("[models...]", `${MODEL}; the last one is where they go: a file, a folder, or - for standard output`)
+      .option("--all", "every model of the volume: a backup")
+      .option("--part-size <size>", "split it, such as 4GB; `cat FILE.*` joins the parts", size)
+      .option("--zstd", "pack it: bf16 weights become smaller by a fifth, quantized ones not at all")
+      .option(...dryRun)
+      .option(...yes)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nWhat was interrupted goes on when the same export is run again. The folder takes a bundle unpacked, and more of them.\n\nExamples:\n  muster export mistral-7b-instruct /mnt/usb/mistral.tar\n  muster export tiny chat /mnt/usb/models.tar --part-size 4GB\n  muster export --all /mnt/backup/\n  muster export acme/tiny - | ssh host docker exec -i worker muster import -",
+      ),
+    async (args: string[], options: Options) => (await import("./export.ts")).exportModels(args, options),
+  );
+
+  command(
+    program
+      .command("import")
+      .description("add to the volume what bundles of `muster export` have and it lacks; every byte is checked first")
+      .argument("<bundles...>", "a file (or any part of one), a folder, or - for standard input")
+      .option("--update", "take models to the bundle's revision that have another; that is kept (KEEP_REVISIONS)")
+      .option("--sha256 <digest>", "take only the bundle whose manifest has this digest, as `muster export` printed it")
+      .option(...dryRun)
+      .option(...json)
+      .addHelpText(
+        "after",
+        "\nWhat was interrupted goes on when the same import is run again.\n\nExamples:\n  docker exec worker muster import /mnt/usb/mistral.tar\n  muster import /mnt/usb/models.tar.000 --dry-run\n  muster import /mnt/backup/\n  zstd -dc models.tar.zst | muster import -",
+      ),
+    async (names: string[], options: Options) => (await import("./import.ts")).importModels(names, options),
+  );
 }
 
 const MODEL = "a model of the catalog, or its name at the source, as `muster list` shows it";

@@ -7,6 +7,7 @@ import type { Jobs, WorkerJobs } from "./jobs/jobs.ts";
 import type { Tally } from "./metrics/tally.ts";
 import { timed } from "./metrics/timed-store.ts";
 import type { JobStore } from "./stores/job-store.ts";
+import { Evictions, type Silence } from "./workers/evictions.ts";
 import type { WorkerRegistry } from "./workers/worker-registry.ts";
 import type { Terms } from "./workers/worker-session.ts";
 import type { WorkerView } from "./workers/worker-view.ts";
@@ -17,6 +18,7 @@ export interface WorkerDirectory {
   get(id: string): WorkerView | null;
   /** False where the worker is not connected. */
   send(id: string, payload: CoordinatorPayload): boolean | Promise<boolean>;
+  silent(): Silence;
 }
 
 export interface BackendParts extends Terms {
@@ -44,6 +46,8 @@ export interface Backend {
   trouble(): string | null;
   /** Whether what gateways share is within reach; absent where nothing is shared. */
   isConnected?(): boolean;
+  /** Too many workers are silent at once: none is to be forgotten. */
+  evictionsAreFrozen(): boolean;
   /** To be called often. */
   sweep(): void;
   close(): Promise<void>;
@@ -55,11 +59,16 @@ export type OpenBackend = (parts: BackendParts) => Promise<Backend>;
 export function inProcess(plain: JobStore): OpenBackend {
   return async ({ registry, jobChanged: onChange, ...parts }) => {
     const store: JobStore = { ...timed(plain, parts.tally), close: () => plain.close() };
+    const evictions = new Evictions({ ...parts, count: () => registry.silent() });
     const dispatcher = await Dispatcher.open({ ...parts, store, workers: registry, onChange });
     return {
       ...{ jobs: dispatcher, desk: dispatcher.desk, workers: registry, store },
       trouble: () => null,
-      sweep: () => dispatcher.sweep(),
+      evictionsAreFrozen: () => evictions.areFrozen,
+      sweep() {
+        evictions.sweep();
+        dispatcher.sweep({ mayEvict: !evictions.areFrozen });
+      },
       close: () => dispatcher.close(),
     };
   };

@@ -158,8 +158,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
   const port = await listen(server, options);
   const sweep = () => {
-    registry.sweep();
+    // First: it looks whether anybody is to be forgotten.
     backend.sweep();
+    registry.sweep({ mayForget: !backend.evictionsAreFrozen() });
     models.sweep();
     access.sweep();
     limits.sweep();

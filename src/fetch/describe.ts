@@ -3,10 +3,12 @@ import * as z from "zod";
 import { MusterError } from "../errors.ts";
 import type { Architecture, FileSpec, Source, Variant, VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";
+import { manifestKey } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { type AskOptions, briefly } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
+import type { LockReader } from "./lock-file.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
 import { tryOrigins } from "./try-origins.ts";
@@ -19,6 +21,8 @@ export interface DescribeContext {
   /** Engines that keep the models of a source by themselves. */
   servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
+  /** Only what this names is fetched, in these revisions; null or left out: whatever sources have. */
+  lock?: LockReader | null;
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
   described?: Map<string, ModelDescription>;
@@ -138,11 +142,14 @@ export async function collectFacts(
   onFailure: (variant: Variant, error: unknown) => void,
 ): Promise<Map<Variant, VariantFacts>> {
   const facts = new Map<Variant, VariantFacts>();
+  // One that cannot be read is told of where something is to be fetched by it.
+  const lock = await context.lock?.().catch(() => null);
   await Promise.all(
     variants.map(async (variant) => {
       try {
-        const known = await knownDescription(variant, context);
-        facts.set(variant, toFacts(variant, known ?? (await survey(variant, context))));
+        const asked = { ...variant, revision: lock?.get(manifestKey(variant))?.revision ?? variant.revision };
+        const known = await knownDescription(asked, context);
+        facts.set(variant, toFacts(variant, known ?? (await survey(asked, context))));
       } catch (error) {
         onFailure(variant, error);
       }

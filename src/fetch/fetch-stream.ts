@@ -38,7 +38,7 @@ export async function fetchStream(job: StreamJob, lanes: Lanes, callbacks: Strea
   try {
     const partial = PartialFile.open(job.folder, digest, size, { journaled });
     try {
-      const bringPiece = () => readPiece(job, partial, callbacks);
+      const bringPiece = () => readPiece(job, partial, { ...callbacks, pace: (bytes) => lanes.pace(bytes, signal) });
       const onRetry = ({ message, code }: MusterError) => {
         callbacks.onRetry?.(code);
         onNote(message, "warn");
@@ -66,7 +66,7 @@ export async function fetchStream(job: StreamJob, lanes: Lanes, callbacks: Strea
 async function readPiece(
   { stream, name, folder, file: { size } }: StreamJob,
   partial: PartialFile,
-  { signal, onBytes, onNote, onRetry }: StreamCallbacks,
+  { signal, onBytes, onNote, onRetry, pace }: StreamCallbacks & { pace: (bytes: number) => Promise<void> },
 ): Promise<void> {
   const [gap] = gaps(partial.done, { start: 0, end: size });
   if (!gap) return;
@@ -84,6 +84,7 @@ async function readPiece(
       partial.write(bytes, position);
       position += bytes.length;
       if (position - noted >= NOTE_BYTES) note();
+      await pace(bytes.length);
     }
     if (position < piece.end) throw wrongLength(stream, name, "fewer");
   } catch (cause) {

@@ -1,6 +1,7 @@
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { StatusBoard } from "../status.ts";
+import { isKept } from "../store/kept-revisions.ts";
 import type { Layout } from "../store/layout.ts";
 import { listManifests } from "../store/manifest.ts";
 import { usedBytes } from "../store/used-bytes.ts";
@@ -35,7 +36,9 @@ export function keepVolume({ config, layout, board, log, signal }: VolumeKeeperO
   let looking = Promise.resolve();
   const look = () => {
     looking = looking.then(async () => {
-      const records = new Map((await listManifests(layout)).map((model) => [model.key, model]));
+      const records = new Map(
+        (await listManifests(layout)).filter((model) => !isKept(model)).map((model) => [model.key, model]),
+      );
       for (const key of known ?? []) if (!records.has(key)) board.note({ type: "eviction" });
       known = new Set(records.keys());
       const { free, size } = await diskSpace(modelCacheDir);

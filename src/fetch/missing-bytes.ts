@@ -5,6 +5,7 @@ import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
 import { chosenFiles, knownDescription, knownSurvey } from "./describe.ts";
 import { sizeOf } from "./file-sizes.ts";
+import { planOfLock } from "./move-to-locked.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 export interface ModelAmounts {
@@ -21,13 +22,15 @@ export interface ModelAmounts {
  */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers">,
+  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers" | "lock">,
 ): Promise<ModelAmounts> {
   const server = context.servers?.[variant.source];
-  const stored = server ? await server.find(variant).catch(() => null) : await findComplete(context.layout, variant);
+  const locked = (await context.lock?.().catch(() => null))?.get(manifestKey(variant)) ?? null;
+  const found = server ? await server.find(variant).catch(() => null) : await findComplete(context.layout, variant);
+  const stored = locked && found?.revision !== locked.revision ? null : found;
   if (stored) return { state: "stored", bytesTotal: stored.bytes, bytesPresent: stored.bytes, bytesMissing: 0 };
   const store = storeOf(context.layout, variant.source);
-  const expected = await expectedFiles(variant, context);
+  const expected = locked ? planOfLock(locked) : await expectedFiles(variant, context);
   if (!expected || server) {
     const seen = knownSurvey(variant, context);
     const files = expected?.files ?? (seen && chosenFiles(variant, seen).files);
@@ -55,7 +58,7 @@ export async function missingBytes(
 async function expectedFiles(
   variant: Variant,
   context: Pick<SyncContext, "layout" | "described">,
-): Promise<{ files: FileSpec[]; revision: string } | null> {
+): Promise<{ files: readonly FileSpec[]; revision: string } | null> {
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record) return record;
   const description = await knownDescription(variant, context);

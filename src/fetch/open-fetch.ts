@@ -8,6 +8,7 @@ import { stateDirectory } from "../system.ts";
 import { USER_AGENT } from "./ask.ts";
 import { DiskBudget } from "./disk-budget.ts";
 import { HttpClient } from "./http-client.ts";
+import { needLock } from "./lock-file.ts";
 import type { ModelServer } from "./model-server.ts";
 import { bucketOpener } from "./s3/open-bucket.ts";
 import { hubMirrors } from "./sources/hub-mirrors.ts";
@@ -52,6 +53,7 @@ export async function openFetch(
     layout,
     audit: openAudit({ layout, config, log }),
     offline: config.offline,
+    lock: config.modelsLocked ? () => needLock(config.modelsLock) : null,
     described: new Map(),
     surveyed: new Map(),
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),

@@ -6,6 +6,8 @@ export interface PruneRules {
   unusedSince: number | null;
   /** What was used longest ago goes until models take no more than this. Null: size is no reason. */
   maxBytes: number | null;
+  /** Keys of earlier revisions that are more than are to be kept. */
+  superseded: ReadonlySet<string>;
   /** Keys of records that stay, and why, in words. */
   kept: ReadonlyMap<string, string>;
 }
@@ -14,7 +16,7 @@ export interface ChosenRemoval {
   entry: InventoryEntry;
   /** What the disk gets back, those before it being gone. */
   bytes: number;
-  reason: "unused" | "size";
+  reason: "superseded" | "unused" | "size";
 }
 
 export interface PruneChoice {
@@ -29,7 +31,7 @@ export interface PruneChoice {
 export async function chooseRemovals(
   entries: readonly InventoryEntry[],
   usedBytes: number,
-  { unusedSince, maxBytes, kept }: PruneRules,
+  { unusedSince, maxBytes, superseded, kept }: PruneRules,
 ): Promise<PruneChoice> {
   const oldestFirst = entries.toSorted((a, b) => a.lastUsedAt - b.lastUsedAt || b.model.bytes - a.model.bytes);
   const inodes = new Map(
@@ -41,7 +43,8 @@ export async function chooseRemovals(
   for (const entry of oldestFirst) {
     const isOld = unusedSince !== null && entry.lastUsedAt < unusedSince;
     const isTooMuch = maxBytes !== null && choice.bytesAfter > maxBytes;
-    if (!isOld && !isTooMuch) continue;
+    const isSuperseded = superseded.has(entry.model.key);
+    if (!isOld && !isTooMuch && !isSuperseded) continue;
     const because = kept.get(entry.model.key);
     if (because !== undefined) {
       choice.spared.push({ entry, because });
@@ -52,7 +55,7 @@ export async function chooseRemovals(
     for (const id of own.keys()) users.set(id, (users.get(id) ?? 0) - 1);
     const bytes = bytesOf(freed);
     choice.bytesAfter -= bytes;
-    choice.removals.push({ entry, bytes, reason: isOld ? "unused" : "size" });
+    choice.removals.push({ entry, bytes, reason: isSuperseded ? "superseded" : isOld ? "unused" : "size" });
   }
   return choice;
 }

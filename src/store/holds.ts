@@ -1,6 +1,6 @@
 import { open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import * as z from "zod";
 import { hasSystemCode } from "../errors.ts";
 import { isProcessGone, isProcessRunning, ownProcess, processIdentity } from "../process-identity.ts";
@@ -31,6 +31,8 @@ const holdSchema = z.object({
   catalog: z.array(z.string()),
 });
 export type Hold = z.output<typeof holdSchema>;
+/** `token`: what its file is called by. */
+export type LiveHold = Hold & { token: string };
 export type Holder = Hold["holder"];
 export type HeldModels = Pick<Hold, "models" | "catalog">;
 
@@ -133,8 +135,10 @@ export async function readHolds(layout: Layout, expiryMs = EXPIRY_MS): Promise<H
 }
 
 /** Holds of workers that run. */
-export async function liveHolds(layout: Layout): Promise<Hold[]> {
-  return (await readHolds(layout)).flatMap(({ hold, isLive }) => (isLive && hold ? [hold] : []));
+export async function liveHolds(layout: Layout): Promise<LiveHold[]> {
+  return (await readHolds(layout)).flatMap(({ path, hold, isLive }) =>
+    isLive && hold ? [{ ...hold, token: basename(path, ".json") }] : [],
+  );
 }
 
 async function isHolding({ process }: Hold, isFresh: boolean): Promise<boolean> {

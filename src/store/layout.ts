@@ -19,6 +19,9 @@ export interface Layout {
   /** What running workers need: a file each. */
   holds: string;
   hold(token: string): string;
+  /** What is not to be removed: a file a record. */
+  pins: string;
+  pin(key: string): string;
   /** Records of models that are being removed. */
   removals: string;
   removal(key: string): string;
@@ -98,6 +101,8 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     used: (key) => join(own, "used", key),
     holds: join(own, "holds"),
     hold: (token) => join(own, "holds", `${token}.json`),
+    pins: join(own, "pins"),
+    pin: (key) => join(own, "pins", `${key}.json`),
     removals: join(own, "removing"),
     removal: (key) => join(own, "removing", `${key}.json`),
     scrub: join(own, "scrub.json"),

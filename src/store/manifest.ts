@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { SOURCES, type StoredModel, type Variant } from "../model.ts";
+import { type FileSpec, SOURCES, type StoredModel, type Variant } from "../model.ts";
 import { hasSize } from "./has-size.ts";
 import { type Layout, slug } from "./layout.ts";
 import { storeOf } from "./model-store.ts";
@@ -25,6 +25,7 @@ const manifestSchema = z.object({
   license: z.string().nullable(),
   quantization: z.string().nullable().default(null),
   storedAt: z.string(),
+  kept: z.object({ of: z.string(), since: z.string(), usedBy: z.array(z.string()).nullable() }).optional(),
 });
 
 /** Name of the record: the source, and what of it was chosen, whatever the catalog calls the model. */
@@ -56,7 +57,8 @@ export async function findComplete(layout: Layout, variant: Variant): Promise<St
 }
 
 export async function isComplete(layout: Layout, model: StoredModel): Promise<boolean> {
-  return (await storeOf(layout, model.source).isFinished(model)) && (await missingFiles(model)).length === 0;
+  const isFinished = model.kept !== undefined || (await storeOf(layout, model.source).isFinished(model));
+  return isFinished && (await missingFiles(model)).length === 0;
 }
 
 export async function writeManifest(layout: Layout, model: StoredModel): Promise<void> {
@@ -73,6 +75,12 @@ export async function listManifests(layout: Layout): Promise<StoredModel[]> {
     names.filter((name) => name.endsWith(".json")).map((name) => readRecord(layout, join(layout.manifests, name))),
   );
   return records.filter((record) => record !== null);
+}
+
+/** The files of a record without the source's own manifest, which is written from its text. */
+export function filesToFetch({ files, manifest }: Pick<StoredModel, "files" | "manifest">): FileSpec[] {
+  const written = manifest === null ? null : createHash("sha256").update(manifest).digest("hex");
+  return files.filter(({ digest }) => digest.hex !== written);
 }
 
 /** The files that a record names and the volume does not have with their size. */

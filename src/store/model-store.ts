@@ -8,7 +8,7 @@ import type { Layout } from "./layout.ts";
 import { makeFolder } from "./make-folder.ts";
 import { fullName } from "./ollama-name.ts";
 import { unpublishManifest } from "./ollama-removal.ts";
-import { publishManifest, readManifestDigest } from "./ollama-store.ts";
+import { keepBlobs, publishManifest, readManifestDigest } from "./ollama-store.ts";
 
 /** A model in one revision, as its store is asked about it. */
 export type ModelAt = Pick<StoredModel, "location" | "requestedRevision" | "revision">;
@@ -38,6 +38,8 @@ export interface ModelStore {
     manifest: string | null,
     signal?: AbortSignal,
   ): Promise<readonly FileSpec[]>;
+  /** Makes a revision whole that is not the model's, its files being in place. Nothing shows it. */
+  keep(model: ModelAt, files: readonly FileSpec[], signal?: AbortSignal): Promise<void>;
   /** What comes after our own record. */
   finish(model: ModelAt): Promise<void>;
   /**
@@ -67,6 +69,7 @@ function hubStore({ hub }: Layout): ModelStore {
       await publishSnapshot(hub, location, revision, files);
       return files;
     },
+    keep: ({ location, revision }, files) => publishSnapshot(hub, location, revision, files),
     finish: ({ location, requestedRevision, revision }) => writeRef(hub, location, requestedRevision, revision),
     unpublish: (removed, kept, signal) => unpublishSnapshot(hub, removed, kept, signal),
     isFinished: async ({ location, requestedRevision, revision }) =>
@@ -87,6 +90,7 @@ function ollamaStore({ ollama }: Layout): ModelStore {
       if (manifest === null) throw new Error(`${location} at ${revision} has no manifest`);
       return [...files, await publishManifest(ollama, location, { blobs: files, text: manifest, signal })];
     },
+    keep: ({ location }, files, signal) => keepBlobs(ollama, location, { blobs: files, signal }),
     finish: async () => undefined,
     unpublish: (removed, kept, signal) => unpublishManifest(ollama, removed, kept, signal),
     isFinished: async ({ location, revision }) => (await readManifestDigest(ollama, location)) === revision,
@@ -107,6 +111,7 @@ function folderStore(layout: Layout, source: Source): ModelStore {
       await publishFolder(layout, source, { ...model, files });
       return files;
     },
+    keep: (model, files) => publishFolder(layout, source, { ...model, files }),
     finish: async () => undefined,
     unpublish: (removed, kept, signal) => unpublishFolder(layout, removed, kept, signal),
     isFinished: async () => true,

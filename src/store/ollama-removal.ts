@@ -23,7 +23,7 @@ export async function unpublishManifest(
   try {
     const either = AbortSignal.any([signal, lease.lost]);
     const own = kept.filter(({ source }) => source === "ollama");
-    await removeManifest(ollama, removed, own);
+    if (!removed.kept) await removeManifest(ollama, removed, own);
     const needed = await blobsOfManifests(ollama);
     // One that cannot be read may need any of them.
     if (needed === null) return;
@@ -43,7 +43,8 @@ async function removeManifest(
   own: readonly StoredModel[],
 ): Promise<void> {
   const name = fullName(location);
-  if (own.some((other) => fullName(other.location) === name && other.revision === revision)) return;
+  const others = own.filter(({ kept }) => !kept);
+  if (others.some((other) => fullName(other.location) === name && other.revision === revision)) return;
   const path = ollama.file(await manifestPath(ollama, location));
   const text = await readFile(path, "utf8").catch(() => null);
   if (text !== null && digestOf(text) === revision) await removeUpTo(ollama.file("manifests"), path);

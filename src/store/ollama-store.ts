@@ -31,6 +31,20 @@ export async function publishManifest(
   }
 }
 
+/** Vouches for the blobs of a revision that no name in the store leads to. Throws STORE_CHANGED. */
+export async function keepBlobs(
+  ollama: OllamaLayout,
+  location: string,
+  { blobs, signal }: { blobs: readonly FileSpec[]; signal?: AbortSignal },
+): Promise<void> {
+  const lease = await acquireLease(ollama.lease, { what: "the Ollama store", signal });
+  try {
+    await freshen(ollama, location, blobs);
+  } finally {
+    await lease.release();
+  }
+}
+
 /** Hex sha256 of the manifest that the store has under a name. */
 export async function readManifestDigest(ollama: OllamaLayout, location: string): Promise<string | null> {
   const text = await readFile(ollama.file(await manifestPath(ollama, location)), "utf8").catch(() => null);

@@ -11,6 +11,7 @@ import { makeFolder } from "./make-folder.ts";
 import { isComplete, listManifests, readManifest, readRecord } from "./manifest.ts";
 import { storeOf } from "./model-store.ts";
 import { syncFolder } from "./partial-file.ts";
+import { readPin } from "./pins.ts";
 
 export type RemovalOutcome =
   | { outcome: "removed" }
@@ -19,11 +20,13 @@ export type RemovalOutcome =
   /** Somebody is writing it. */
   | { outcome: "busy" }
   /** A worker that runs needs it. */
-  | { outcome: "held"; holders: Holder[] };
+  | { outcome: "held"; holders: Holder[] }
+  /** Somebody wants it to stay. */
+  | { outcome: "pinned" };
 
 /**
  * Removes a model. Its record goes first, out of sight but not away: nobody calls the model complete any more, and what
- * a kill leaves is known. Only then holds are looked at. A worker holds before it looks for the record, so of two that
+ * a kill leaves is known. Only then holds and pins are looked at. A worker holds before it looks for the record, so of two that
  * cross each other at least one sees the other; the record is put back where a hold has come.
  * `onRemoval` is awaited when nothing keeps the model any more, and nothing of it is gone yet.
  */
@@ -42,10 +45,11 @@ export async function removeModel(
     const [shown, hidden] = [layout.manifest(key), layout.removal(key)];
     await makeFolder(layout.removals);
     await move(shown, hidden);
-    const holders = holdersOf(key, await liveHolds(layout));
-    if (holders.length > 0) {
+    const holders = holdersOf(record, await liveHolds(layout));
+    const isPinned = (await readPin(layout, key)) !== null;
+    if (holders.length > 0 || isPinned) {
       await move(hidden, shown);
-      return { outcome: "held", holders };
+      return isPinned ? { outcome: "pinned" } : { outcome: "held", holders };
     }
     await onRemoval?.(record);
     return finish(layout, record, AbortSignal.any([signal, lease.lost]));
@@ -64,7 +68,7 @@ export async function finishRemoval(layout: Layout, path: string, signal: AbortS
   if (!record) return { outcome: "absent" };
   return withLease(layout, record, signal, async (lease) => {
     if (!(await readRecord(layout, path))) return { outcome: "absent" };
-    const holders = holdersOf(record.key, await liveHolds(layout));
+    const holders = holdersOf(record, await liveHolds(layout));
     if (holders.length === 0) return finish(layout, record, AbortSignal.any([signal, lease.lost]));
     if (!(await readManifest(layout, record.key)) && (await isComplete(layout, record)))
       await move(path, layout.manifest(record.key));

@@ -60,6 +60,34 @@ it("tells what each command has done to the volume, and who ran it", async () =>
   expect(await run("audit", "--since", "yesterday")).toMatchObject({ code: 64 });
 });
 
+it("tells of updates and bundles", async () => {
+  const before = at.record(TINY).revision;
+  const begun = new Date().toISOString();
+  at.hub.updateRepo(TINY, { "tokenizer_config.json": "{}" });
+  expect(await run("update", TINY)).toMatchObject({ code: 0 });
+  const bundle = join(at.here.folder, "bundle.tar");
+  expect(await run("export", TINY, bundle)).toMatchObject({ code: 0 });
+  expect(await run("remove", TINY, "--yes")).toMatchObject({ code: 0 });
+  expect(await run("import", bundle)).toMatchObject({ code: 0 });
+  const entries = await audit("--since", begun, "--model", TINY);
+  const after = at.record(TINY).revision;
+  expect(after).not.toBe(before);
+  expect(entries.map(({ action, model, why }) => [action, model?.revision, why])).toEqual([
+    ["fetched", after, "beside the revision that the model has"],
+    ["updated", after, `was at ${before}`],
+    ["exported", after, null],
+    ["removed", after, null],
+    ["removed", before, null],
+    ["imported", after, null],
+  ]);
+  const [fetched, , exported, , , imported] = entries;
+  // The one file that is another.
+  expect(fetched).toMatchObject({ files: 1, digests: [expect.stringMatching(/ tokenizer_config\.json$/)] });
+  expect(exported).toMatchObject({ to: bundle, bytes: imported?.bytes });
+  // What another model had too came from there.
+  expect(imported?.from).toEqual([bundle]);
+});
+
 it("is written by agents as their worker, and followed by others", async () => {
   expect(await run("remove", TINY, "--yes")).toMatchObject({ code: 0 });
   await using follower = startMuster(["audit", "--follow", "--json", "--model", TINY], at.env);

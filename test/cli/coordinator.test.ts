@@ -14,6 +14,8 @@ test.concurrent("muster coordinator takes a worker in, lists it, and sends it aw
   await using coordinator = startMuster(["coordinator", "--listen", "127.0.0.1:0"], here.env);
   const line = await coordinator.line(/workers connect with COORDINATOR_URL=/);
   const [, url, wsUrl] = /listens on (http:\S+); workers connect with COORDINATOR_URL=(ws:[^\s,]+)/.exec(line) ?? [];
+  expect(line).toContain(`the dashboard is at ${url}/`);
+  expect((await fetch(`${url}/`)).headers.get("content-type")).toContain("text/html");
   await using agent = startMuster(["start"], { ...here.env, COORDINATOR_URL: wsUrl });
   const list = () => fetch(`${url}/v1/workers`, { headers: { authorization: `Bearer ${TOKEN}` } });
   const worker = await until(

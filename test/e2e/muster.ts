@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -51,6 +51,8 @@ export interface RunOptions {
   cwd?: string;
   /** In place of scripts/muster: a link, a copy, or the launcher with something before it. */
   command?: string[];
+  /** Both streams are written to the end of this file, too. */
+  log?: string;
 }
 
 export interface Exit {
@@ -72,7 +74,7 @@ export interface Muster extends AsyncDisposable {
   exited: Promise<Exit>;
 }
 
-export function startMuster(args: string[], env: Env, { cwd, command = [LAUNCHER] }: RunOptions = {}): Muster {
+export function startMuster(args: string[], env: Env, { cwd, command = [LAUNCHER], log }: RunOptions = {}): Muster {
   const [program = "", ...before] = command;
   const { PATH, HOME } = process.env;
   const child = spawn(program, [...before, ...args], {
@@ -80,6 +82,7 @@ export function startMuster(args: string[], env: Env, { cwd, command = [LAUNCHER
     env: { PATH, HOME, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  if (log) for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => appendFileSync(log, text));
   const looks = new Set<() => void>();
   const lookAgain = () => {
     for (const look of looks) look();

@@ -21,8 +21,12 @@ beforeEach(() => {
 });
 
 /** Runs it over a stream that is made of the ranges asked for. */
-async function bring(read: (range: Range) => AsyncIterable<Uint8Array>, signal = new AbortController().signal) {
-  const lanes = new Lanes({ connections: 1, stallTimeoutMs: 60_000, userAgent: "", verify: true, bandwidth: null });
+async function bring(
+  read: (range: Range) => AsyncIterable<Uint8Array>,
+  signal = new AbortController().signal,
+  bandwidth: number | null = null,
+) {
+  const lanes = new Lanes({ connections: 1, stallTimeoutMs: 60_000, userAgent: "", verify: true, bandwidth });
   onTestFinished(() => lanes.close());
   let bytes = 0;
   const asked: Range[] = [];
@@ -55,6 +59,13 @@ it("asks for pieces, so that no stream has to keep much", async () => {
   expect([error, bytes]).toEqual([null, content.length]);
   expect(Math.max(...asked.map(({ start, end }) => end - start))).toBe(16 * MIB);
   expect(readFileSync(partialPath(folder, file.digest)).equals(content)).toBe(true);
+});
+
+it("keeps to the bandwidth", async () => {
+  const startedAt = performance.now();
+  const { error } = await bring((range) => part(range), undefined, 2 * content.length);
+  expect(error).toBeNull();
+  expect(performance.now() - startedAt).toBeGreaterThanOrEqual(500);
 });
 
 it("goes on where an earlier try ended", async () => {

@@ -3,12 +3,17 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { askLatest } from "../../src/fetch/ask-latest.ts";
+import { recordSource } from "../../src/fetch/record-source.ts";
+import { trimRevisions, updateModel } from "../../src/fetch/update-model.ts";
+import type { StoredModel, Variant } from "../../src/model.ts";
+import { createLayout } from "../../src/store/layout.ts";
 import { type FileSource, type Hub, startHub } from "../fakes/hub/hub.ts";
 import { causalLmRepo, seededBytes, sentenceTransformerRepo } from "../fakes/tiny-models.ts";
 import { FLOCK_MISSING } from "../store/flock.ts";
 import { temporaryFolder } from "../store/temporary-folder.ts";
 import { until } from "../until.ts";
-import { modelSpec } from "./sync-context.ts";
+import { modelSpec, openTransfer, syncContext } from "./sync-context.ts";
 import { bytesOf, differences, outcomeOf, startSync, sync, wrongBlobs } from "./volume.ts";
 
 /** The cache as Python's huggingface_hub sees it; vLLM and transformers read it through that. */
@@ -264,6 +269,27 @@ result = {
       expect(differences(await path, big)).toEqual([]);
     });
 
+    it("sees the revision that an update took the model to, and the one before after going back", async () => {
+      const first = hub.addRepo({ id: "acme/moving", files }).commit;
+      const { stored } = await fetched("acme/moving");
+      const second = hub.updateRepo("acme/moving", { "config.json": '{"model_type":"llama","moved":true}' }).commit;
+      const spec = modelSpec("acme/moving");
+      await updateIn(volume, stored!, { ...spec.variant });
+      hub.reset();
+      const seen = async () => readFileSync(join(await offline("acme/moving"), "config.json"), "utf8");
+      expect(await offline("acme/moving")).toBe(join(cache, "models--acme--moving/snapshots", second));
+      expect(await seen()).toContain("moved");
+      expect(await scan()).toMatchObject({ warnings: [], repos: { "acme/moving": { refs: { main: second } } } });
+      await updateIn(volume, stored!, { ...spec.variant, revision: first });
+      expect(await offline("acme/moving")).toBe(stored!.path);
+      expect(await seen()).toBe(files["config.json"]);
+      expect(await scan()).toMatchObject({ warnings: [], repos: { "acme/moving": { refs: { main: first } } } });
+      // Without the one that is kept nothing of it is left that it could complain of.
+      await removeKept(volume, stored!.key);
+      expect(existsSync(join(cache, "models--acme--moving/snapshots", second))).toBe(false);
+      expect(await scan()).toMatchObject({ warnings: [], repos: { "acme/moving": { refs: { main: first } } } });
+    });
+
     it("repairs nothing here and breaks nothing there when a file is gone", async () => {
       const { stored } = await fetched("acme/tiny");
       rmSync(join(stored!.path, "config.json"));
@@ -274,6 +300,22 @@ result = {
       expect(await scan()).toMatchObject({ warnings: [] });
     });
   });
+}
+
+/** What `muster update` does. */
+async function updateIn(folder: string, record: StoredModel, variant: Variant): Promise<void> {
+  await using transfer = openTransfer({ ...input(), volume: folder });
+  const context = syncContext({ ...input(), volume: folder }, transfer);
+  const { plan } = await askLatest(record, variant, context);
+  const ignore = () => undefined;
+  const progress = { onPlan: ignore, onBytes: ignore, onShared: ignore, onNote: ignore };
+  await updateModel(record, { spec: recordSource(record, null), plan }, context, progress);
+}
+
+async function removeKept(folder: string, key: string): Promise<void> {
+  const layout = createLayout(folder, join(folder, "huggingface/hub"), join(folder, "ollama"));
+  const trimmed = await trimRevisions(layout, { key, keep: 0 }, new AbortController().signal);
+  expect(trimmed.map(({ outcome }) => outcome)).toEqual(["removed"]);
 }
 
 /** As Python sorts. */

@@ -1,29 +1,22 @@
 import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { Agent, request } from "undici";
-import { all, oneByOne } from "../jobs/at-once.ts";
-import { chat } from "../jobs/chat.ts";
 import { toDocument } from "../report/document.ts";
 import { describeMachine, describeOrigin } from "../report/machine.ts";
-import { percentile } from "../report/medians.ts";
 import { DOCUMENT, type FleetRound, KEPT_FIGURES, mergeWithKept, writeResults } from "../report/results.ts";
 import { buildMuster } from "../tools/muster.ts";
 import { bareEnvironment } from "../tools/tool.ts";
 import { openWorkplace, ROOT, type Workplace } from "../workplace.ts";
+import { answering, openClient } from "./client.ts";
+import { measureDispatch } from "./measure-dispatch.ts";
+import { BEAT_MS, startWorkers } from "./start-workers.ts";
 
 /** What a fleet costs one coordinator, and how fast it gives out jobs: `npm run bench:fleet`. */
 
 const FULL = { workers: "10000", rounds: "3" };
-const BEAT_MS = 10_000;
 const WATCHED_MS = 30_000;
-const JOBS = 1_000;
-const MANY_JOBS = 5_000;
-const AT_ONCE = 64;
 /** Of the clock that /proc counts CPU time by. */
 const TICKS_PER_SECOND = 100;
 const USAGE = `usage: npm run bench:fleet -- [--workers N] [--rounds N]
@@ -65,18 +58,9 @@ async function measureFleet(place: Workplace, workers: number): Promise<FleetRou
   const args = ["coordinator", "--listen", address, "--store", join(folder, "jobs.db"), "--beat-ms", String(BEAT_MS)];
   const env = bareEnvironment({ LOG_LEVEL: "warn", MODEL_CACHE_DIR: folder, STATE_DIR: folder });
   const coordinator = place.start([process.execPath, muster, ...args], { env });
-  const api = new Agent({ connections: AT_ONCE, pipelining: 1 });
-  const ask = async () => {
-    const body = JSON.stringify({ ...chat(1), model: "echo" });
-    const headers = { "content-type": "application/json" };
-    const url = `http://${address}/v1/chat/completions`;
-    const answer = await request(url, { method: "POST", headers, body, dispatcher: api });
-    if (answer.statusCode !== 200) throw new Error(`${answer.statusCode} ${await answer.body.text()}`);
-    await answer.body.dump();
-  };
   await answering(`http://${address}/livez`, place.signal);
   const before = await residentKib(coordinator);
-  const fleet = await startWorkers(place, { url: `ws://${address}`, workers });
+  const fleet = await startWorkers(place, { addresses: [address], workers });
   // Memory that connecting took for a moment is given back within the first beats.
   await sleep(BEAT_MS, undefined, { signal: place.signal });
   const cpuBefore = await cpuSeconds(coordinator);
@@ -84,33 +68,12 @@ async function measureFleet(place: Workplace, workers: number): Promise<FleetRou
   const cpuShare = ((await cpuSeconds(coordinator)) - cpuBefore) / (WATCHED_MS / 1000);
   const rssKibPerWorker = ((await residentKib(coordinator)) - before) / workers;
 
-  await oneByOne(200, ask);
-  const took = await oneByOne(JOBS, ask);
-  const startedAt = performance.now();
-  await all(MANY_JOBS, AT_ONCE, ask);
-  const jobsPerSecond = MANY_JOBS / ((performance.now() - startedAt) / 1000);
-  await api.destroy();
+  const client = openClient([address]);
+  const dispatch = await measureDispatch(client);
+  await client.close();
   await place.stop(fleet);
   await place.stop(coordinator);
-  return {
-    ...{ cpuShare, rssKibPerWorker, jobsPerSecond },
-    ...{ dispatchP50Ms: percentile(took, 50), dispatchP99Ms: percentile(took, 99) },
-  };
-}
-
-async function startWorkers(place: Workplace, { url, workers }: { url: string; workers: number }) {
-  const argv = [process.execPath, join(import.meta.dirname, "workers.ts"), url, String(workers), String(BEAT_MS)];
-  const fleet = place.start(argv, { stdio: ["ignore", "pipe", "inherit"] });
-  await once(createInterface({ input: fleet.stdout! }), "line");
-  return fleet;
-}
-
-async function answering(url: string, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const answer = await fetch(url).catch(() => null);
-    if (answer?.ok) return;
-    await sleep(50, undefined, { signal });
-  }
+  return { cpuShare, rssKibPerWorker, ...dispatch };
 }
 
 async function residentKib({ pid }: ChildProcess): Promise<number> {

@@ -4,10 +4,11 @@ import { type CoordinatorFrame, encodeFrame, SUBPROTOCOL, type WorkerPayload } f
 
 /**
  * Workers that are nothing but a socket each: they beat, and answer a job as soon as it is offered. Takes the
- * coordinator's URL, their number and the interval of their beats in milliseconds; prints `connected` once all are.
+ * coordinators' URLs with commas between them, their number and the interval of their beats in milliseconds; prints `connected` once all are.
  */
 
-const [url = "", count = "", beatMs = ""] = process.argv.slice(2);
+const [urls = "", count = "", beatMs = ""] = process.argv.slice(2);
+const gateways = urls.split(",");
 /** Handshakes at once: more would overflow the listener's backlog. */
 const AT_ONCE = 64;
 const GIB = 2 ** 30;
@@ -28,7 +29,7 @@ function take(socket: WebSocket, frame: CoordinatorFrame): void {
 }
 
 async function connect(number: number): Promise<void> {
-  const socket = new WebSocket(url, SUBPROTOCOL, { perMessageDeflate: false });
+  const socket = new WebSocket(gateways[number % gateways.length]!, SUBPROTOCOL, { perMessageDeflate: false });
   socket.on("message", (data) => take(socket, JSON.parse(data.toString())));
   await once(socket, "open");
   send(socket, hello(number));

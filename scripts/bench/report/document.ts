@@ -6,6 +6,8 @@ import type {
   AgentResult,
   FleetResult,
   FleetRound,
+  GatewaysResult,
+  GatewaysRound,
   ImagesResult,
   ImagesRound,
   JobsResult,
@@ -20,7 +22,7 @@ export function toDocument(results: Results): string {
   const sections = [
     `# Benchmarks
 
-Written by \`npm run bench\`, \`npm run bench:jobs\`, \`npm run bench:fleet\` and
+Written by \`npm run bench\`, \`npm run bench:jobs\`, \`npm run bench:fleet\`, \`npm run bench:gateways\` and
 \`npm run bench:images\` from \`docs/benchmarks.json\`. The bench makes its data and its hub (nginx
 with one worker process, on loopback, the files in the page cache), so client and server share the cores. Tools take turns
 within a round; each run starts with an empty folder and a synced disk. Figures are medians of the rounds: wall seconds from
@@ -32,6 +34,7 @@ ${results.machine}`,
     ...(results.agent ? [agentTable(results.agent)] : []),
     ...(results.jobs ? [jobsTable(results.jobs)] : []),
     ...(results.fleet ? [fleetTable(results.fleet)] : []),
+    ...(results.gateways ? [gatewaysTable(results.gateways)] : []),
     ...(results.images ? [imagesTable(results.images)] : []),
   ];
   return `${sections.join("\n\n")}\n`;
@@ -148,6 +151,26 @@ ${workers} workers, each with a WebSocket of its own and a beat every 10 s, simu
 | from request to answer, p50 | ${of("dispatchP50Ms").toFixed(2)} ms | ≤ 3 ms |
 | from request to answer, p99 | ${of("dispatchP99Ms").toFixed(2)} ms | ≤ 20 ms |
 | jobs, 64 at once | ${of("jobsPerSecond").toFixed(0)} a second | |`;
+}
+
+function gatewaysTable({ server, workers, rounds, ...origin }: GatewaysResult): string {
+  type Key = keyof GatewaysRound["one"];
+  const row = (what: string, key: Key, { digits, unit }: { digits: number; unit: string }) => {
+    const of = (which: keyof GatewaysRound) => median(rounds.map((round) => round[which][key])).toFixed(digits);
+    const ratio = median(rounds.map(({ one, two }) => two[key] / one[key])).toFixed(2);
+    return `| ${what} | ${of("one")} ${unit} | ${of("two")} ${unit} | ${ratio} |`;
+  };
+  const ms = { digits: 2, unit: "ms" };
+  return `## Two gateways against one
+
+${workers} workers spread over gateways that share ${server}, all on the same cores; jobs come by \`POST /v1/chat/completions\` to each
+gateway in turn. One and two take turns within a round; the ratio is the median of those of the rounds. ${takenAt(origin, rounds.length)}
+
+| what | one gateway | two gateways | two as a share of one |
+| --- | --- | --- | --- |
+${row("jobs, 64 at once", "jobsPerSecond", { digits: 0, unit: "a second" })}
+${row("from request to answer, p50", "dispatchP50Ms", ms)}
+${row("from request to answer, p99", "dispatchP99Ms", ms)}`;
 }
 
 /** Names of tools may be shell lines. */

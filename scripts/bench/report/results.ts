@@ -47,16 +47,21 @@ const imagesResult = origin.extend({
   /** Peak of `muster sync` in a container of 512 MiB that fetches 2 GiB. */
   fetchingRssMib: z.number(),
 });
-const fleetRound = z.object({
-  /** Of one core, while all workers beat and nothing else happens. */
-  cpuShare: z.number(),
-  rssKibPerWorker: z.number(),
+const dispatch = z.object({
   /** From request to answer, of a worker that takes no time. */
   dispatchP50Ms: z.number(),
   dispatchP99Ms: z.number(),
   jobsPerSecond: z.number(),
 });
+const fleetRound = dispatch.extend({
+  /** Of one core, while all workers beat and nothing else happens. */
+  cpuShare: z.number(),
+  rssKibPerWorker: z.number(),
+});
 const fleetResult = origin.extend({ workers: z.number(), rounds: z.array(fleetRound) });
+/** Gateways that share NATS. */
+const gatewaysRound = z.object({ one: dispatch, two: dispatch });
+const gatewaysResult = origin.extend({ server: z.string(), workers: z.number(), rounds: z.array(gatewaysRound) });
 const results = z.object({
   /** Hardware and versions, in words. */
   machine: z.string(),
@@ -65,6 +70,7 @@ const results = z.object({
   jobs: jobsResult.nullable().default(null),
   images: imagesResult.nullable().default(null),
   fleet: fleetResult.nullable().default(null),
+  gateways: gatewaysResult.nullable().default(null),
 });
 
 export type Run = z.infer<typeof run>;
@@ -77,13 +83,17 @@ export type ImagesRound = z.infer<typeof imagesRound>;
 export type ImagesResult = z.infer<typeof imagesResult>;
 export type FleetRound = z.infer<typeof fleetRound>;
 export type FleetResult = z.infer<typeof fleetResult>;
+export type GatewaysRound = z.infer<typeof gatewaysRound>;
+export type GatewaysResult = z.infer<typeof gatewaysResult>;
 export type Results = z.infer<typeof results>;
 
 const ORDER: readonly string[] = SCENARIOS;
 export const KEPT_FIGURES = join(ROOT, "docs", "benchmarks.json");
 export const DOCUMENT = join(ROOT, "docs", "benchmarks.md");
 
-export const NOTHING: Omit<Results, "machine"> = { scenarios: [], agent: null, jobs: null, images: null, fleet: null };
+export const NOTHING: Omit<Results, "machine"> = {
+  ...{ scenarios: [], agent: null, jobs: null, images: null, fleet: null, gateways: null },
+};
 
 /** What a bench has measured; parts that others measure may be left out. */
 export type Fresh = Pick<Results, "machine"> & Partial<Results>;
@@ -96,7 +106,7 @@ export async function mergeWithKept({ machine, ...fresh }: Fresh): Promise<Resul
   const names = new Set(fresh.scenarios?.map(({ name }) => name));
   const scenarios = [...kept.scenarios.filter(({ name }) => !names.has(name)), ...(fresh.scenarios ?? [])];
   scenarios.sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
-  const { agent, jobs, images, fleet } = kept;
+  const { agent, jobs, images, fleet, gateways } = kept;
   return {
     machine,
     scenarios,
@@ -104,6 +114,7 @@ export async function mergeWithKept({ machine, ...fresh }: Fresh): Promise<Resul
     jobs: fresh.jobs ?? jobs,
     images: fresh.images ?? images,
     fleet: fresh.fleet ?? fleet,
+    gateways: fresh.gateways ?? gateways,
   };
 }
 

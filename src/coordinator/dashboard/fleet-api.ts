@@ -27,6 +27,8 @@ export const fleetJobsQuery = z.object({
   state: z.enum(JOB_STATES).optional(),
   after: z.string().optional().meta({ description: "Id of the last job of the page before" }),
   worker: z.string().optional().meta({ description: "Only those that this worker has now; nothing else counts then" }),
+  endedAt: z.string().optional().meta({ description: "Only those that ended at this worker" }),
+  id: z.string().optional().meta({ description: "Only this one; nothing else counts then" }),
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
 
@@ -37,10 +39,9 @@ export async function listFleetJobs({ url, gateway: { jobs } }: Call): Promise<A
     const [issue] = query.error.issues;
     throw refusal("INVALID_INPUT", `${issue?.path.join(".")}: ${issue?.message}`, "Correct the query.");
   }
-  const { worker, limit, ...filter } = query.data;
-  const refs = worker === undefined ? null : jobs.atWorker(worker).slice(0, limit);
-  const found = refs
-    ? await Promise.all(refs.map(({ jobId }) => jobs.get(jobId)))
-    : await jobs.list({ ...filter, limit });
+  const { worker, id, limit, ...filter } = query.data;
+  const atWorker = worker === undefined ? null : jobs.atWorker(worker).map(({ jobId }) => jobId);
+  const ids = id === undefined ? atWorker?.slice(0, limit) : [id];
+  const found = ids ? await Promise.all(ids.map((each) => jobs.get(each))) : await jobs.list({ ...filter, limit });
   return { status: 200, body: { object: "list", data: found.flatMap((job) => (job ? [summarizeJob(job)] : [])) } };
 }

@@ -1,4 +1,4 @@
-import type { JobCounts } from "../jobs/jobs.ts";
+import type { CountByKind, JobCounts } from "../jobs/jobs.ts";
 import type { JobSummary, WorkerSummary } from "./summaries.ts";
 import type { ThroughputPoint } from "./throughput.ts";
 
@@ -23,9 +23,14 @@ export interface FleetChange {
   /** Oldest first. */
   jobs?: JobSummary[];
   lost?: LostWorker[];
-  counts?: JobCounts;
+  counts?: FleetCounts;
   /** The whole history, as it moves on. */
   throughput?: ThroughputPoint[];
+}
+
+export interface FleetCounts extends JobCounts {
+  /** Null where it is not known. */
+  queuedByKind: CountByKind | null;
 }
 
 export interface LostWorker {

@@ -1,7 +1,7 @@
 import type { WorkerDirectory } from "../backend.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import type { Jobs } from "../jobs/jobs.ts";
-import type { FleetHello } from "./fleet-events.ts";
+import type { FleetCounts, FleetHello } from "./fleet-events.ts";
 import type { FleetHistory } from "./fleet-history.ts";
 import { summarizeJob, summarizeWorker } from "./summaries.ts";
 import { THROUGHPUT } from "./throughput.ts";
@@ -12,7 +12,7 @@ export interface FleetFeedOptions {
   version: string;
   history: FleetHistory;
   registry: Pick<WorkerDirectory, "list" | "get">;
-  jobs: Pick<Jobs, "counts" | "list">;
+  jobs: Pick<Jobs, "counts" | "waiting" | "list">;
 }
 
 const TICK_MS = 1_000;
@@ -140,7 +140,8 @@ export class FleetFeed {
   /** As members of a JSON object. */
   #countNumbers(): string {
     const { history, jobs } = this.#options;
-    this.#numbers = JSON.stringify({ counts: jobs.counts(), throughput: history.throughput.points() }).slice(1, -1);
+    const counts: FleetCounts = { ...jobs.counts(), queuedByKind: jobs.waiting().byKind };
+    this.#numbers = JSON.stringify({ counts, throughput: history.throughput.points() }).slice(1, -1);
     return this.#numbers;
   }
 }

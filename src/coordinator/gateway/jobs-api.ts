@@ -3,7 +3,8 @@ import * as z from "zod";
 import { JOB_KINDS } from "../../model.ts";
 import { JOB_STATES, type JobRecord } from "../jobs/job-record.ts";
 import type { Answer, Call } from "./answer.ts";
-import { notFound } from "./api-error.ts";
+import { apiError, notFound } from "./api-error.ts";
+import { allowedModel } from "./asked-model.ts";
 import { openEventStream } from "./event-stream.ts";
 import { jobView } from "./job-view.ts";
 import { allowedPriority, MAX_TIMEOUT_MS, PRIORITIES } from "./order.ts";
@@ -35,16 +36,16 @@ export const jobQuery = z.object({
 export async function submitJob(call: Call): Promise<Answer> {
   const { caller, gateway } = call;
   const { id = keyedId(call), priority = 0, ...request } = await readJson(call, jobRequest);
-  if (!caller.mayUse([request.model]))
-    throw refusal("ACCESS_REFUSED", `This key may not use the model ${request.model}.`, "Ask who gave you the key.");
+  const model = allowedModel(call, request);
   await gateway.limits.admit(caller);
   const job = await gateway.jobs.submit({
     ...request,
+    ...{ model, asked: request.model },
     ...(id === undefined ? {} : { id }),
     client: caller.name,
     priority: allowedPriority(call, priority),
   });
-  return { status: 202, body: jobView(job), headers: { location: `/v1/jobs/${encodeURIComponent(job.id)}` } };
+  return taken(job);
 }
 
 /** `GET /v1/jobs`: newest first. */
@@ -78,6 +79,32 @@ export async function cancelJob(call: Call): Promise<Answer> {
 }
 
 /**
+ * `POST /v1/jobs/{id}/retry`: a job that did not end well, anew, under an id of its own; asked for twice it is one job. Where
+ * its input was not kept nobody has it any more.
+ */
+export async function retryJob(call: Call): Promise<Answer> {
+  const { gateway, caller } = call;
+  const job = await ownJob(call);
+  if (!job) return noJob(call);
+  const { kind, model, input, stream, retrySafe, maxAttempts, client } = job;
+  if (job.state !== "failed" && job.state !== "cancelled")
+    return { status: 409, body: apiError("job_not_failed", `The job ${job.id} is ${job.state}.`) };
+  if (!job.keepInput) {
+    const message = `The input of the job ${job.id} was not kept (keepInput): send it again yourself.`;
+    return { status: 409, body: apiError("input_not_kept", message) };
+  }
+  allowedModel(call, job);
+  await gateway.limits.admit(caller);
+  const again = await gateway.jobs.submit({
+    ...{ kind, model, input, stream, retrySafe, maxAttempts, client, keepInput: true },
+    id: idFrom([client, "retry", job.id]),
+    priority: allowedPriority(call, job.priority),
+    timeoutMs: job.deadlineAt - job.createdAt,
+  });
+  return taken(again);
+}
+
+/**
  * `GET /v1/jobs/{id}/events`: states, pieces of the answer and the end, as server-sent events named `state`, `chunk` and
  * `end`. The id of a piece is `ATTEMPT:PLACE`; with it as Last-Event-ID the pieces after it come, as far as they are kept.
  */
@@ -106,6 +133,10 @@ export async function followJob(call: Call): Promise<Answer | null> {
   return null;
 }
 
+function taken(job: JobRecord): Answer {
+  return { status: 202, body: jobView(job), headers: { location: `/v1/jobs/${encodeURIComponent(job.id)}` } };
+}
+
 /** Null where it is another's, too. */
 async function ownJob({ caller, gateway, params }: Call): Promise<JobRecord | null> {
   const job = await gateway.jobs.get(params.id!);
@@ -119,9 +150,9 @@ function noJob({ params }: Call): Answer {
 /** Of each client its own: what one sends must not find what another has sent. */
 function keyedId({ request, caller }: Call): string | undefined {
   const key = request.headers["idempotency-key"];
-  if (typeof key !== "string" || key === "") return undefined;
-  return createHash("sha256")
-    .update(JSON.stringify([caller.name, key]))
-    .digest("hex")
-    .slice(0, 32);
+  return typeof key === "string" && key !== "" ? idFrom([caller.name, key]) : undefined;
+}
+
+function idFrom(parts: (string | null)[]): string {
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32);
 }

@@ -26,10 +26,11 @@ export class KnownModels {
     this.#list = list;
   }
 
-  /** Null where no worker has it; what is not known is looked for anew. */
-  find(name: string): KnownModel | null {
+  /** Null where no worker has it; what is not known, or not enough for whoever asks, is looked for anew. */
+  find(name: string, isEnough: (known: KnownModel) => boolean = () => true): KnownModel | null {
     const isFresh = performance.now() - this.#lookedAt < COUNTS_MS;
-    if (!isFresh || !this.#models.has(name)) this.#look();
+    const known = this.#models.get(name);
+    if (!isFresh || !known || !isEnough(known)) this.#look();
     return this.#models.get(name) ?? null;
   }
 

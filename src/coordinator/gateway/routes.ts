@@ -3,7 +3,7 @@ import { fleetJobsQuery, listFleetJobs, watchFleet } from "../dashboard/fleet-ap
 import { servePage } from "../dashboard/page-files.ts";
 import type { Handle } from "./answer.ts";
 import { jobSchema } from "./job-view.ts";
-import { cancelJob, followJob, jobQuery, jobRequest, listJobs, showJob, submitJob } from "./jobs-api.ts";
+import { cancelJob, followJob, jobQuery, jobRequest, listJobs, retryJob, showJob, submitJob } from "./jobs-api.ts";
 import { showMetrics } from "./metrics-api.ts";
 import { askForModel, modelRequest, removeModel, showModel } from "./models-api.ts";
 import { answerJob } from "./openai/answer-job.ts";
@@ -158,6 +158,11 @@ export const ROUTES: readonly Route[] = [
     ...{ method: "POST", path: "/v1/jobs/{id}/cancel", access: "client", summary: "Ends a job" },
     answers: { 202: job, 404: noJob },
     handle: cancelJob,
+  },
+  {
+    ...{ method: "POST", path: "/v1/jobs/{id}/retry", access: "client", summary: "Does a job that failed anew" },
+    answers: { 202: job, 404: noJob, 409: { description: "It has not failed, or its input was not kept" } },
+    handle: retryJob,
   },
   {
     ...{ method: "GET", path: "/v1/workers", access: "admin", summary: "The workers" },

@@ -1,9 +1,8 @@
-import type { JobKind, ModelState } from "../../model.ts";
+import type { ModelState } from "../../model.ts";
 import { namesOf } from "../jobs/fleet.ts";
 import type { ModelView } from "../models/model-view.ts";
 import type { WorkerView } from "../workers/worker-view.ts";
 import type { Answer, Call } from "./answer.ts";
-import { refusal } from "./refusal.ts";
 
 /** A model of the fleet in OpenAI's form, with what is known of it beyond. */
 interface ServedModel {
@@ -37,24 +36,6 @@ export function servedModel(call: Call, { id, createdAt }: Pick<ModelView, "id" 
   if (served) return served;
   const model = newModel(id, { registeredAt: createdAt ?? new Date().toISOString() });
   return { ...model, muster: { ...model.muster, state: "requested" } };
-}
-
-/**
- * The name by which workers know the model. Throws where no worker will ever take such a job: then it need not wait.
- */
-export function checkModel({ gateway, caller }: Call, { kind, model }: { kind: JobKind; model: string }): string {
-  const { known, models } = gateway;
-  const found = known.find(model);
-  if (!caller.mayUse([model, ...(found?.names ?? [])]))
-    throw refusal("ACCESS_REFUSED", `This key may not use the model ${model}.`, "Ask who gave you the key.");
-  // One that has just started does not know its workers yet.
-  if (known.workers === 0)
-    throw refusal("MODEL_NOT_READY", "No worker is connected.", "Start one, or wait for them to come back.");
-  if (!found && !models.get(model))
-    throw refusal("MODEL_UNKNOWN", `The model ${model} does not exist.`, "GET /v1/models lists those that there are.");
-  if (found && !found.kinds.has(kind))
-    throw refusal("UNSUPPORTED", `The model ${model} does not take jobs of the kind ${kind}.`, "Use another model.");
-  return found?.model ?? model;
 }
 
 function modelsFor({ gateway, caller }: Call): ServedModel[] {

@@ -1,5 +1,6 @@
 import type { JobRef } from "../../job.ts";
 import type { QueuedJob } from "./job-queue.ts";
+import type { CountByKind } from "./jobs.ts";
 
 /** A job at a worker. Times are of the monotonic clock. */
 export interface Assignment extends JobRef {
@@ -59,6 +60,12 @@ export class Assignments {
 
   of(workerId: string): Assignment[] {
     return [...(this.#byWorker.get(workerId) ?? [])];
+  }
+
+  countByKind(): CountByKind {
+    const counts: CountByKind = {};
+    for (const { job } of this.#byJob.values()) counts[job.kind] = (counts[job.kind] ?? 0) + 1;
+    return counts;
   }
 
   /** How many jobs of a client are at workers. */

@@ -131,14 +131,14 @@ export class Dispatcher implements Jobs {
     });
   }
 
-  /** Ends what has waited too long, and takes jobs from workers that are silent for too long. To be called often. */
-  sweep(): void {
+  /** Ends what has waited too long, and takes jobs from workers that are silent for too long, where it may. To be called often. */
+  sweep({ mayEvict }: { mayEvict: boolean }): void {
     for (const { id, attempt } of this.#queue.overdue(Date.now())) {
       this.#attempts.later(id, async () => {
         if (this.#queue.has(id)) await this.#attempts.end(id, attempt, failed("TIMEOUT", "No worker took it in time."));
       });
     }
-    this.desk.sweep();
+    if (mayEvict) this.desk.sweep();
     this.#matcher.look(this.#queue.lanes());
   }
 

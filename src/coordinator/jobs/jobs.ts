@@ -9,6 +9,8 @@ import type { JobRecord, JobState } from "./job-record.ts";
  */
 
 export interface JobRequest extends Pick<JobRecord, "kind" | "model" | "input"> {
+  /** What whoever sends it calls the model, where that is another name. */
+  asked?: string;
   /** Whoever sends the same id with the same job again gets the job that there is. */
   id?: string;
   client?: string | null;
@@ -34,6 +36,8 @@ export interface JobFilter {
   /** Undefined: of all. */
   client?: string | null;
   state?: JobState;
+  /** Those that ended at this worker. */
+  endedAt?: string;
   /** Those that came before the job of this id. */
   after?: string;
   limit: number;
@@ -45,12 +49,14 @@ export interface JobCounts {
   assigned: number;
 }
 
+export type CountByKind = Partial<Record<JobKind, number>>;
+
 /** What is known of the jobs that wait. */
 export interface WaitingJobs {
   /** Null where only their sum is known. */
-  byKind: Partial<Record<JobKind, number>> | null;
-  /** When the oldest came, in milliseconds of the clock; null where none waits, or it is not known. */
-  oldestAt: number | null;
+  byKind: CountByKind | null;
+  /** When the oldest came, in milliseconds of the clock; null where none waits, undefined where that is not known. */
+  oldestAt: number | null | undefined;
 }
 
 /** For HTTP handlers. */
@@ -86,9 +92,9 @@ export interface Resume {
 export interface WorkerJobs {
   /**
    * A worker has come: what it has of ours it may keep; what it should have and has not is for others. Throws SUPERSEDED
-   * where a newer process runs under its id.
+   * where a newer process runs under its id. `isThere`: whether it still waits for that.
    */
-  joined(hello: Hello): Promise<Resume[]>;
+  joined(hello: Hello, isThere: () => boolean): Promise<Resume[]>;
   /** Its models, or whether it is ready, may have changed. */
   updated(workerId: string): void;
   /** Its socket is gone; its jobs run on. */

@@ -11,13 +11,14 @@ export const JOB_DEFAULTS = { maxAttempts: 10, timeoutMs: 600_000 };
 export function newJob(request: JobRequest, attended: boolean): JobRecord {
   const { kind, model, input, id = crypto.randomUUID(), client = null, stream = false, retrySafe = true } = request;
   const { maxAttempts = JOB_DEFAULTS.maxAttempts, priority = 0, keepInput = false, timeoutMs } = request;
+  const { asked = model } = request;
   const now = Date.now();
   const said = { kind, model, input, stream, retrySafe, maxAttempts, priority, keepInput };
   return {
     ...{ id, client, attended, ...said },
     // What the same request has in common with itself; its deadline counts from when it came.
     digest: createHash("sha256")
-      .update(JSON.stringify({ ...said, timeoutMs }))
+      .update(JSON.stringify({ ...said, model: asked, timeoutMs }))
       .digest("hex"),
     createdAt: now,
     deadlineAt: now + (timeoutMs ?? JOB_DEFAULTS.timeoutMs),

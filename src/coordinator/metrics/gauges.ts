@@ -4,7 +4,8 @@ import { VERSION } from "../../system.ts";
 import type { Backend } from "../backend.ts";
 
 /** What the gauges are read off. */
-export interface GaugeSources extends Pick<Backend, "workers" | "jobs" | "trouble" | "isConnected"> {
+export interface GaugeSources
+  extends Pick<Backend, "workers" | "jobs" | "trouble" | "isConnected" | "evictionsAreFrozen"> {
   /** Answers as events that are under way. */
   streams(): number;
 }
@@ -43,6 +44,8 @@ export function addGauges(
   gauge("workers_ready", "Workers that take work.", ["type"], ({ workers }) =>
     workers.list().map(({ workerType, ready }) => [{ type: typeLabel(workerType) }, ready ? 1 : 0]),
   );
+  const frozen = "1 while so many workers are silent at once that none is forgotten.";
+  gauge("evictions_frozen", frozen, [], ({ evictionsAreFrozen }) => [[{}, evictionsAreFrozen() ? 1 : 0]]);
   gauge("gpus", "GPUs of connected workers.", ["type"], ({ workers }) =>
     connectedOf(workers).map(({ workerType, hardware }) => [{ type: typeLabel(workerType) }, hardware.gpus.length]),
   );
@@ -60,14 +63,15 @@ export function addGauges(
     ...MODEL_STATES.map((state): Values[number] => [{ state }, 0]),
     ...connectedOf(workers).flatMap(({ models }) => models.map(({ state }): Values[number] => [{ state }, 1])),
   ]);
-  const queued = "Jobs that wait; of kind any where gateways share them.";
+  const queued = "Jobs that wait; of kind any where gateways share more than 20000.";
   gauge("jobs_queued", queued, ["kind"], ({ jobs }) => {
     const { byKind } = jobs.waiting();
     return byKind ? JOB_KINDS.map((kind) => [{ kind }, byKind[kind] ?? 0]) : [[{ kind: "any" }, jobs.counts().queued]];
   });
   gauge("job_oldest_queued_seconds", "Age of the oldest job that waits; absent with NATS.", [], ({ jobs }) => {
-    const { byKind, oldestAt } = jobs.waiting();
-    return byKind ? [[{}, oldestAt === null ? 0 : Math.max(0, (Date.now() - oldestAt) / 1000)]] : [];
+    const { oldestAt } = jobs.waiting();
+    if (oldestAt === undefined) return [];
+    return [[{}, oldestAt === null ? 0 : Math.max(0, (Date.now() - oldestAt) / 1000)]];
   });
   gauge("jobs_assigned", "Jobs at workers.", [], ({ jobs }) => [[{}, jobs.counts().assigned]]);
   gauge("streams_open", "Answers as server-sent events that are under way.", [], ({ streams }) => [[{}, streams()]]);

@@ -34,6 +34,9 @@ export class Backlog {
   readonly #puller: Puller;
   /** Class and lane in which nothing waited when it was looked. */
   readonly #empty = new Set<string>();
+  /** Counts sweeps: in each another lane is looked at thoroughly. */
+  #sweeps = 0;
+  #isSweep = false;
   /** Pulled and not at a worker yet, by kind. */
   readonly #reserved = new Map<JobKind, number>();
   /** Where messages of jobs that are here are acknowledged. */
@@ -47,6 +50,8 @@ export class Backlog {
   constructor(options: BacklogOptions) {
     this.#options = options;
     this.#puller = new Puller(options.link, options.ackWaitMs);
+    // What was said meanwhile was not heard.
+    options.link.onUp(() => this.#lookAnew());
   }
 
   /** Gives the message's number; null where the job has one already. */
@@ -110,10 +115,7 @@ export class Backlog {
 
   /** To be called often. */
   sweep(): void {
-    if (performance.now() - this.#lookedAt < LOOK_AGAIN_MS) return;
-    this.#lookedAt = performance.now();
-    this.#empty.clear();
-    this.look();
+    if (performance.now() - this.#lookedAt >= LOOK_AGAIN_MS) this.#lookAnew();
   }
 
   ackOf(jobId: string): string | null {
@@ -177,6 +179,14 @@ export class Backlog {
     this.#closed = true;
   }
 
+  #lookAnew(): void {
+    this.#lookedAt = performance.now();
+    this.#empty.clear();
+    this.#sweeps += 1;
+    this.#isSweep = true;
+    this.look();
+  }
+
   #tell(subject: string, data: string): void {
     const { connection, isUp } = this.#options.link;
     if (isUp() && !connection.isClosed()) connection.publish(subject, data);
@@ -184,18 +194,23 @@ export class Backlog {
 
   async #round(): Promise<void> {
     const { lanes, roomFor, mayPull } = this.#options;
-    for (const priority of CLASSES) {
-      for (const lane of lanes()) {
+    const open = lanes();
+    const doubted = this.#isSweep ? this.#sweeps % (CLASSES.length * open.length) : -1;
+    this.#isSweep = false;
+    for (const [rank, priority] of CLASSES.entries()) {
+      for (const [place, lane] of open.entries()) {
         const key = `${priority} ${lane}`;
         const kind = lane.slice(0, lane.indexOf(" ")) as JobKind;
+        const thorough = rank * open.length + place === doubted;
         if (this.#empty.has(key) || !mayPull()) continue;
         const room = Math.min(MOST_AT_ONCE, roomFor(lane, kind) - (this.#reserved.get(kind) ?? 0));
         if (room <= 0) continue;
         const before = this.#hints;
-        const deliveries = await this.#puller.pull(priority, { kind, model: lane.slice(kind.length + 1) }, room);
-        if (deliveries.length < room && before === this.#hints) this.#empty.add(key);
+        const model = lane.slice(kind.length + 1);
+        const deliveries = await this.#puller.pull({ priority, kind, model }, { most: room, thorough });
+        if (deliveries !== null && deliveries.length < room && before === this.#hints) this.#empty.add(key);
         else this.#again = true;
-        for (const delivery of deliveries) this.#hand(delivery, kind);
+        for (const delivery of deliveries ?? []) this.#hand(delivery, kind);
       }
     }
   }

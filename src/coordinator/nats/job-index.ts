@@ -8,6 +8,8 @@ interface Indexed {
   createdAt: number;
 }
 
+/** Nothing here knows which jobs ended at a worker: so many of the newest are looked at. */
+const MOST_LOOKED_AT = 5_000;
 /** Read at once when the index is gone through. */
 const BATCH = 64;
 
@@ -31,10 +33,10 @@ export class JobIndex {
     });
   }
 
-  /** Newest first. */
+  /** Newest first. `find`: null for a job that does not fit. */
   async list(
-    { client, state, after, limit }: JobFilter,
-    get: (id: string) => Promise<JobRecord | null>,
+    { client, endedAt, after, limit }: JobFilter,
+    find: (id: string) => Promise<JobRecord | null>,
   ): Promise<JobRecord[]> {
     const { jsm, names } = this.#link;
     const found: JobRecord[] = [];
@@ -45,14 +47,13 @@ export class JobIndex {
       if (!place) return [];
       from = place.seq - 1;
     }
-    for (let high = from; high >= first && found.length < limit; high -= BATCH) {
+    const oldest = endedAt === undefined ? first : Math.max(first, from - MOST_LOOKED_AT);
+    for (let high = from; high >= oldest && found.length < limit; high -= BATCH) {
       const sequences = Array.from({ length: Math.min(BATCH, high - first + 1) }, (_, n) => high - n);
       const entries = await Promise.all(sequences.map((seq) => this.#at(seq)));
       const fitting = entries.filter((entry) => entry !== null && (client === undefined || entry.client === client));
-      const jobs = await Promise.all(fitting.map((entry) => get(entry!.id)));
-      found.push(
-        ...(jobs.filter((job) => job !== null && (state === undefined || job.state === state)) as JobRecord[]),
-      );
+      const jobs = await Promise.all(fitting.map((entry) => find(entry!.id)));
+      found.push(...jobs.filter((job) => job !== null));
     }
     return found.slice(0, limit);
   }

@@ -70,7 +70,7 @@ export async function openLayout(link: NatsLink, terms: LayoutTerms): Promise<La
       });
       // Reads go to the leader: a replica that is behind could not tell a new job from none.
       const own = { replicas, history: 1, storage: StorageType.File, allow_direct: false };
-      const lost = 4 * (terms.leaseMs + terms.graceMs);
+      const lost = lostAfterMs(terms);
       return {
         state: await kvm.create(names.called("JOBSTATE"), own),
         data: await kvm.create(names.called("JOBDATA"), { ...own, ttl: terms.jobRetentionMs + 2 * DAY_MS }),
@@ -91,6 +91,11 @@ async function stream(link: NatsLink, config: Partial<StreamConfig> & { name: st
   const known = await streams.info(config.name).catch(() => null);
   // Another gateway may make it at the same time: the same configuration is no conflict.
   if (!known) await streams.add(whole);
+}
+
+/** For how long a worker, or a gateway, stays known that says nothing any more. */
+export function lostAfterMs({ leaseMs, graceMs }: Pick<LayoutTerms, "leaseMs" | "graceMs">): number {
+  return 4 * (leaseMs + graceMs);
 }
 
 export function nanos(ms: number): number {

@@ -1,4 +1,6 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { checkServerIdentity, type ConnectionOptions as PeerOptions } from "node:tls";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import {
@@ -6,6 +8,7 @@ import {
   connect,
   credsAuthenticator,
   type NatsConnection,
+  type TlsOptions,
   tokenAuthenticator,
   usernamePasswordAuthenticator,
 } from "@nats-io/transport-node";
@@ -105,11 +108,15 @@ function connectionOptions({ servers, credentials, ca }: NatsOptions): Connectio
     ...(user ? [usernamePasswordAuthenticator(user, passwordFile ? () => text(passwordFile) : undefined)] : []),
   ];
   const isTls = ca !== null || servers.some((server) => server.startsWith("tls:"));
+  const tls: TlsOptions & Pick<PeerOptions, "checkServerIdentity"> = {
+    ...(ca === null ? {} : { ca }),
+    checkServerIdentity: identityOf(servers),
+  };
   return {
     servers: servers.map((server) => server.replace(/^tls:/, "nats:")),
     name: "muster coordinator",
     authenticator,
-    tls: isTls ? (ca === null ? {} : { ca }) : null,
+    tls: isTls ? tls : null,
     timeout: TIMEOUT_MS,
     maxReconnectAttempts: -1,
     // A secret that is renewed while the server is away would otherwise end the connection for ever.
@@ -123,12 +130,24 @@ function connectionOptions({ servers, credentials, ca }: NatsOptions): Connectio
   };
 }
 
+/** The client does not tell which address it has connected to, and Node takes "localhost" then: any of our addresses will do. */
+function identityOf(servers: readonly string[]): NonNullable<PeerOptions["checkServerIdentity"]> {
+  const addresses = servers.map((server) => new URL(server).hostname.replace(/^\[|\]$/g, "")).filter(isIP);
+  return (host, certificate) => {
+    const problem = checkServerIdentity(host, certificate);
+    const isOurs = host === "localhost" && addresses.some((each) => !checkServerIdentity(each, certificate));
+    return isOurs ? undefined : problem;
+  };
+}
+
 function unreachable({ servers }: NatsOptions, error: unknown): MusterError {
   const { name = "", message = "" } = error instanceof Error ? error : {};
-  const refused = /authori[sz]ation|authentication/i.test(`${name} ${message}`);
+  const refused = /authori[sz]ation|authentication|credentials/i.test(`${name} ${message}`);
   const hint = refused
     ? "Set NATS_CREDS_FILE, NATS_TOKEN_FILE, or NATS_USER and NATS_PASSWORD_FILE to what nats-server's configuration says."
-    : `Start it with JetStream: \`nats-server --config docker/nats.conf\`, and look with \`nc -z HOST 4222\`.`;
+    : /certificate|tls/i.test(message)
+      ? "Set NATS_CA_FILE to the authority that signed its certificate, and name the server as the certificate does: `openssl x509 -in CERT -noout -ext subjectAltName`."
+      : `Start it with JetStream: \`nats-server --config docker/nats.conf\`, and look with \`nc -z HOST 4222\`.`;
   const what = refused ? "refuses this gateway" : "cannot be used";
   const shown = servers.join(", ");
   const code = refused ? "CONFIG_INVALID" : "STORE_UNAVAILABLE";

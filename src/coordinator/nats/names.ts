@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { JobKind } from "../../model.ts";
+import { JOB_KINDS, type JobKind } from "../../model.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 
 /** Longer ones are told apart by their digest: a subject has to fit into a line of NATS's protocol (4 KiB). */
@@ -65,6 +65,12 @@ export class Names {
 
   job({ id, client, priority, kind, model }: Pick<JobRecord, "id" | "client" | "priority" | "kind" | "model">): string {
     return `${this.#lane(classOf(priority), { kind, model })}.${client === null ? NOBODY : toToken(client)}.${toToken(id)}`;
+  }
+
+  /** Of a job's subject. */
+  kindOf(subject: string): JobKind | null {
+    const kind = subject.slice(this.prefix.length).split(".", 4)[3];
+    return JOB_KINDS.find((each) => each === kind) ?? null;
   }
 
   /** All jobs of a lane. */

@@ -41,6 +41,8 @@ export interface NatsDeskOptions {
 }
 
 const AGAIN_MS = 500;
+/** How long a worker that comes while NATS is away is kept waiting; less than it waits for its welcome. */
+const WELCOME_MS = 5_000;
 
 /** What workers say at this gateway, and what of it is for the others: they may come with jobs of another gateway. */
 export class NatsDesk implements WorkerJobs {
@@ -51,7 +53,24 @@ export class NatsDesk implements WorkerJobs {
     listen<Joined>(options.link, options.link.names.everyone("joined"), (joined) => this.#hasJoined(joined));
   }
 
-  async joined(hello: Hello): Promise<Resume[]> {
+  /** What NATS needs to restart is waited for: to be sent away and come back costs the worker more. */
+  async joined(hello: Hello, isThere: () => boolean): Promise<Resume[]> {
+    const { link } = this.#options;
+    const latest = performance.now() + WELCOME_MS;
+    for (;;) {
+      try {
+        return await this.#join(hello);
+      } catch (error) {
+        const mayWait = performance.now() < latest && isThere() && !link.connection.isClosed();
+        if (!isUnavailable(error) || !mayWait) throw error;
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        // It is at another gateway by now, perhaps.
+        if (!isThere()) throw error;
+      }
+    }
+  }
+
+  async #join(hello: Hello): Promise<Resume[]> {
     const { workers, presence, desk, link } = this.#options;
     // A welcome renews leases.
     if (!presence.mayPromise()) throw unavailable("NATS is away");

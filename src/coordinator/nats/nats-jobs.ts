@@ -1,11 +1,21 @@
 import type { JobOutcome, JobRef } from "../../job.ts";
 import type { Logger } from "../../log.ts";
+import { JOB_KINDS } from "../../model.ts";
 import type { Admission } from "../jobs/admission.ts";
 import type { Assignments } from "../jobs/assignments.ts";
 import type { Attempts } from "../jobs/attempts.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import { isFinal } from "../jobs/job-record.ts";
-import type { JobCounts, JobEvent, JobEvents, JobFilter, JobRequest, Jobs, WaitingJobs } from "../jobs/jobs.ts";
+import type {
+  CountByKind,
+  JobCounts,
+  JobEvent,
+  JobEvents,
+  JobFilter,
+  JobRequest,
+  Jobs,
+  WaitingJobs,
+} from "../jobs/jobs.ts";
 import { failed, newJob, sameJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
 import type { Backlog } from "./backlog.ts";
@@ -88,13 +98,18 @@ export class NatsJobs implements Jobs {
   /** Of all gateways, as of a moment ago. */
   counts(): JobCounts {
     const { presence, waiting } = this.#options;
-    const assigned = presence.held();
+    const assigned = sumOf(presence.held());
     return { queued: Math.max(0, waiting.size - assigned), assigned };
   }
 
-  /** NATS counts messages, whatever they are of. */
+  /** Of all gateways, as of a few seconds ago. */
   waiting(): WaitingJobs {
-    return { byKind: null, oldestAt: null };
+    const { presence, waiting } = this.#options;
+    const unfinished = waiting.byKind();
+    if (!unfinished) return { byKind: null, oldestAt: undefined };
+    const assigned = presence.held();
+    const left = JOB_KINDS.map((kind) => [kind, Math.max(0, (unfinished[kind] ?? 0) - (assigned[kind] ?? 0))] as const);
+    return { byKind: Object.fromEntries(left), oldestAt: undefined };
   }
 
   /** Of workers at this gateway. */
@@ -206,4 +221,8 @@ export class NatsJobs implements Jobs {
       else this.#options.log.debug({ err: error, jobId: id }, "A job that nobody waits for could not be cancelled");
     });
   }
+}
+
+function sumOf(counts: CountByKind): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }

@@ -3,7 +3,7 @@ import type { Logger } from "../../log.ts";
 import { isFinal, type JobRecord } from "../jobs/job-record.ts";
 import type { JobFilter } from "../jobs/jobs.ts";
 import { dayOf, type JobStore } from "../stores/job-store.ts";
-import { assigned, ended, released, tokensIn } from "../stores/kept-job.ts";
+import { assigned, ended, fits, released, tokensIn } from "../stores/kept-job.ts";
 import { endedEntry, isOver, type JobEntry, newEntry } from "./job-entry.ts";
 import { JobIndex } from "./job-index.ts";
 import type { Layout } from "./layout.ts";
@@ -89,7 +89,11 @@ export class NatsStore implements JobStore {
   }
 
   async list(filter: JobFilter): Promise<JobRecord[]> {
-    return await this.#options.link.ask(() => this.#index.list(filter, (id) => this.get(id)));
+    const find = async (id: string) => {
+      const entry = await this.entry(id);
+      return entry && fits(entry.job, filter) ? await this.#whole(entry) : null;
+    };
+    return await this.#options.link.ask(() => this.#index.list(filter, find));
   }
 
   async unfinished(): Promise<JobRecord[]> {

@@ -1,4 +1,5 @@
 import { toMusterError } from "../../errors.ts";
+import type { Logger } from "../../log.ts";
 import type { Backend, BackendParts, OpenBackend } from "../backend.ts";
 import { Admission } from "../jobs/admission.ts";
 import { Assignments } from "../jobs/assignments.ts";
@@ -10,9 +11,9 @@ import { Matcher } from "../jobs/matcher.ts";
 import { Turns } from "../jobs/turns.ts";
 import { WorkerDesk } from "../jobs/worker-desk.ts";
 import { timed } from "../metrics/timed-store.ts";
+import { Evictions } from "../workers/evictions.ts";
 import { Backlog } from "./backlog.ts";
 import { listen } from "./bus.ts";
-import { Evictions } from "./evictions.ts";
 import type { JobEntry } from "./job-entry.ts";
 import { openLayout } from "./layout.ts";
 import { isUnavailable, type NatsLink, type NatsOptions, openLink } from "./link.ts";
@@ -64,11 +65,11 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
   const about = { link, layout, gateway, log };
   const presence: Presence = await Presence.open({
     ...{ ...about, ...parts },
-    held: () => assignments.size,
+    held: () => assignments.countByKind(),
     onGone: () => void jobs.recover(),
   });
   const workers = new SharedWorkers({ ...about, registry, presence, leaseMs, graceMs, workerChanged });
-  const evictions = new Evictions({ count: () => workers.silent(), longestMs: 10 * (leaseMs + graceMs), log });
+  const evictions = new Evictions({ count: () => workers.silent(), leaseMs, graceMs, log });
   const backlog: Backlog = new Backlog({
     ...about,
     ackWaitMs: leaseMs + graceMs,
@@ -82,7 +83,7 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
     ackOf: (jobId) => backlog.ackOf(jobId),
     onEnded(entry) {
       backlog.ended(entry);
-      bury(link, entry);
+      void bury(link, entry, log);
     },
   });
   Object.assign(store, timed(store, tally));
@@ -131,9 +132,12 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
     ...{ jobs, desk: natsDesk, workers, store },
     trouble: () => (link.isUp() && presence.mayPromise() ? null : "NATS is away"),
     isConnected: () => link.isUp(),
+    evictionsAreFrozen: () => evictions.areFrozen,
     sweep() {
       presence.sweep();
+      evictions.sweep();
       if (presence.mayPromise() && !evictions.areFrozen) desk.sweep();
+      if (!evictions.areFrozen) workers.sweep();
       followers.sweep();
       backlog.sweep();
       pulled.sweep();
@@ -157,10 +161,20 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
 
 /** How long changes that NATS does not take may hold up the end. */
 const CLOSE_MS = 5_000;
+const LETTER_TRIES = 10;
 
 /** Jobs that were tried and given up, for whoever looks after them. */
-function bury(link: NatsLink, { job }: JobEntry): void {
+async function bury(link: NatsLink, { job }: JobEntry, log: Logger): Promise<void> {
   if (job.state !== "failed" || job.attempt === 0) return;
   const letter: Partial<JobRecord> = { ...job, input: undefined };
-  link.tell(link.names.dead(job), letter);
+  const write = () => link.js.publish(link.names.dead(job), JSON.stringify(letter), { msgID: job.id });
+  for (let left = LETTER_TRIES; left > 0; left -= 1) {
+    const isWritten = await link.ask(write).then(
+      () => true,
+      () => false,
+    );
+    if (isWritten || link.connection.isClosed()) return;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS).unref());
+  }
+  log.warn({ jobId: job.id }, "A job failed for good, and the dead letter of it could not be written");
 }

@@ -1,4 +1,6 @@
 import type { Logger } from "../../log.ts";
+import { JOB_KINDS } from "../../model.ts";
+import type { CountByKind } from "../jobs/jobs.ts";
 import type { Layout } from "./layout.ts";
 import type { NatsLink } from "./link.ts";
 import { watchBucket } from "./watch-bucket.ts";
@@ -13,7 +15,7 @@ export interface PresenceOptions {
   graceMs: number;
   log: Logger;
   /** How many jobs are at workers of this gateway. */
-  held: () => number;
+  held: () => CountByKind;
   /** A gateway has ended, or has not been heard of for lease and grace. */
   onGone: (gateway: string) => void;
 }
@@ -29,7 +31,7 @@ export class Presence {
   readonly #heard = new Map<string, number>();
   readonly #gone = new Set<string>();
   /** Jobs at workers of other gateways. */
-  readonly #held = new Map<string, number>();
+  readonly #held = new Map<string, CountByKind>();
   readonly #timer: NodeJS.Timeout;
   readonly #endWatch: () => void;
   /** When what NATS has confirmed last was sent. */
@@ -51,13 +53,15 @@ export class Presence {
     this.#endWatch = watchBucket(link, layout.gateways, {
       log,
       entry: ({ key, operation, value }) => {
-        if (operation === "PUT") this.#hear(key, Number(Buffer.from(value).toString()) || 0);
+        if (operation === "PUT") this.#hear(key, JSON.parse(Buffer.from(value).toString()) as CountByKind);
         else this.#lose(key);
       },
     });
     link.onUp(() => {
       // Nobody could be heard meanwhile.
       this.#upSince = performance.now();
+      // What is under way may have been lost, and its answer would be waited for.
+      this.#writing = false;
       this.#beat();
     });
   }
@@ -80,9 +84,13 @@ export class Presence {
   }
 
   /** How many jobs are at workers, at all gateways, as of their last words. */
-  held(): number {
+  held(): CountByKind {
     const { gateway, held } = this.#options;
-    return [...this.#held].reduce((sum, [id, count]) => sum + (id === gateway ? 0 : count), held());
+    const sums = { ...held() };
+    for (const [id, counts] of this.#held)
+      for (const kind of id === gateway ? [] : JOB_KINDS)
+        if (counts[kind] !== undefined) sums[kind] = (sums[kind] ?? 0) + counts[kind];
+    return sums;
   }
 
   /** To be called often. */
@@ -102,7 +110,7 @@ export class Presence {
     return Math.max(this.#upSince, this.#heard.get(gateway) ?? Number.NEGATIVE_INFINITY);
   }
 
-  #hear(gateway: string, held: number): void {
+  #hear(gateway: string, held: CountByKind): void {
     this.#held.set(gateway, held);
     this.#heard.set(gateway, performance.now());
     this.#gone.delete(gateway);
@@ -126,8 +134,8 @@ export class Presence {
     const sentAt = performance.now();
     this.#writing = true;
     try {
-      await this.#options.layout.gateways.put(this.#options.gateway, String(this.#options.held()));
-      this.#confirmed = sentAt;
+      await this.#options.layout.gateways.put(this.#options.gateway, JSON.stringify(this.#options.held()));
+      this.#confirmed = Math.max(this.#confirmed, sentAt);
     } finally {
       this.#writing = false;
     }

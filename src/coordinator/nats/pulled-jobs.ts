@@ -5,9 +5,9 @@ import type { JobQueue } from "../jobs/job-queue.ts";
 import type { Matcher } from "../jobs/matcher.ts";
 import { failed, queuedJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
+import type { Evictions } from "../workers/evictions.ts";
 import type { Backlog } from "./backlog.ts";
 import { listen } from "./bus.ts";
-import type { Evictions } from "./evictions.ts";
 import { isOver, type JobEntry } from "./job-entry.ts";
 import type { NatsLink } from "./link.ts";
 import type { NatsStore } from "./nats-store.ts";
@@ -35,8 +35,11 @@ interface Waiting {
   settle: () => void;
 }
 
-/** A message without a job: its gateway is just taking it in, or has died of it. */
-const UNKNOWN_MS = { first: 100, later: 60_000, times: 5 };
+/**
+ * A message without a job: its gateway is just taking it in, or has died of it, and whoever sent the job sends it again. It
+ * waits for about as long as it was without one.
+ */
+const UNKNOWN_MS = { first: 100, most: 60_000 };
 /** How long another gateway gets to say whether it has the job. */
 const ASKED_MS = 1_000;
 /** A worker that had room has none any more: the job goes back. */
@@ -92,8 +95,8 @@ export class PulledJobs {
     const { id, ack, subject, deliveries } = delivery;
     const entry = await store.entry(id);
     if (!entry) {
-      const { first, later, times } = UNKNOWN_MS;
-      backlog.refuse(ack, deliveries < times ? first : later);
+      const { first, most } = UNKNOWN_MS;
+      backlog.refuse(ack, Math.min(most, first * 2 ** (deliveries - 1)));
     } else if (isOver(entry) || link.names.job(entry.job) !== subject) backlog.end(ack);
     else if (entry.job.state === "assigned") await this.#redelivered(entry, delivery);
     else return await this.#queueUp(entry, delivery, settle);

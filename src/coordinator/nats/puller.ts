@@ -1,5 +1,5 @@
 import { AckPolicy, DeliverPolicy, ReplayPolicy } from "@nats-io/jetstream";
-import { createInbox, type Msg } from "@nats-io/transport-node";
+import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
 import type { JobKind } from "../../model.ts";
 import { nanos } from "./layout.ts";
 import type { NatsLink } from "./link.ts";
@@ -25,43 +25,63 @@ export interface Delivery extends JobMessage {
 
 /** A consumer that nobody asks for so long goes; its messages stay. */
 const UNUSED_MS = 3_600_000;
-/** How long the server looks for messages before it says that there are none. */
-const LOOK_MS = 300;
+/** How long a thorough look takes where there is nothing. */
+const LOOK_MS = 20;
+/** What went out only as the connection came back is answered by then. */
+const LATE_MS = 500;
 const ANSWER_MS = 3_000;
+
 /** Takes messages of lanes out of the stream JOBS, by a consumer for each class and lane that all gateways share. */
 export class Puller {
   readonly #link: NatsLink;
   readonly #ackWaitMs: number;
   readonly #consumers = new Set<string>();
+  /** Pulls under way. */
+  readonly #open = new Set<Subscription>();
 
   constructor(link: NatsLink, ackWaitMs: number) {
     this.#link = link;
     this.#ackWaitMs = ackWaitMs;
+    link.onUp(() => {
+      // Their requests are lost, unless they go out only now.
+      const lost = [...this.#open];
+      setTimeout(() => lost.forEach((messages) => void messages.unsubscribe()), LATE_MS).unref();
+    });
   }
 
-  /** At most so many as wait there now. */
-  async pull(priority: PriorityClass, lane: { kind: JobKind; model: string }, most: number): Promise<Delivery[]> {
+  /**
+   * At most so many as wait there now; null where nobody said whether there are some. The server answers at once by its count
+   * of what waits; `thorough`: it looks, in case the count is wrong.
+   */
+  async pull(
+    { priority, ...lane }: { priority: PriorityClass; kind: JobKind; model: string },
+    { most, thorough }: { most: number; thorough: boolean },
+  ): Promise<Delivery[] | null> {
     const link = this.#link;
     const name = link.names.consumer(priority, lane);
     await this.#consumer(name, link.names.lane(priority, lane));
     const inbox = createInbox();
     const messages = link.connection.subscribe(inbox, { max: most + 1 });
     const timer = setTimeout(() => messages.unsubscribe(), ANSWER_MS);
+    this.#open.add(messages);
     const next = `$JS.API.CONSUMER.MSG.NEXT.${link.names.called("JOBS")}.${name}`;
-    const request = { batch: most, no_wait: true, expires: nanos(LOOK_MS) };
+    const request = { batch: most, no_wait: true, ...(thorough && { expires: nanos(LOOK_MS) }) };
     link.connection.publish(next, JSON.stringify(request), { reply: inbox });
     const deliveries: Delivery[] = [];
+    let isAnswered = false;
     for await (const message of messages) {
       // A status, which comes to the inbox itself: no more now, or no such consumer.
       if (message.subject === inbox) {
-        if (message.headers?.code === 503) this.#consumers.delete(name);
+        isAnswered = message.headers?.code !== 503;
+        if (!isAnswered) this.#consumers.delete(name);
         break;
       }
       deliveries.push(deliveryOf(message));
       if (deliveries.length === most) break;
     }
     clearTimeout(timer);
-    return deliveries;
+    this.#open.delete(messages);
+    return isAnswered || deliveries.length > 0 ? deliveries : null;
   }
 
   async #consumer(name: string, filter: string): Promise<void> {

@@ -2,10 +2,11 @@ import { MusterError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import type { CoordinatorPayload } from "../../protocol.ts";
 import type { WorkerDirectory } from "../backend.ts";
+import type { Silence } from "../workers/evictions.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import type { WorkerView } from "../workers/worker-view.ts";
 import { listen } from "./bus.ts";
-import type { Layout } from "./layout.ts";
+import { type Layout, lostAfterMs } from "./layout.ts";
 import { isConflict, isUnavailable, type NatsLink } from "./link.ts";
 import { fromToken, toToken } from "./names.ts";
 import type { Presence } from "./presence.ts";
@@ -24,6 +25,7 @@ interface Shared {
 interface Known extends Shared {
   id: string;
   revision: number;
+  /** When its gateway had heard of it, as far as that was heard here; of the monotonic clock. */
   heardAt: number;
 }
 
@@ -53,11 +55,15 @@ export class SharedWorkers implements WorkerDirectory {
   readonly #changed = new Set<string>();
   readonly #timer: NodeJS.Timeout;
   readonly #endWatch: () => void;
+  #upSince = performance.now();
   #writing = false;
 
   constructor(options: SharedWorkersOptions) {
     this.#options = options;
     const { link, layout, gateway, registry, log } = options;
+    link.onUp(() => {
+      this.#upSince = performance.now();
+    });
     this.#endWatch = watchBucket(link, layout.workers, {
       log,
       entry: ({ key, operation, value, revision }) => {
@@ -134,13 +140,29 @@ export class SharedWorkers implements WorkerDirectory {
     );
   }
 
-  /** The share of workers of which nothing has been heard for lease and grace, and how many there are. */
-  silent(): { silent: number; total: number } {
-    const { leaseMs, graceMs, presence } = this.#options;
-    const latest = performance.now() - leaseMs - graceMs;
-    const all = [...this.#known.values()];
-    const silent = all.filter(({ gateway, heardAt }) => heardAt < latest || presence.isLost(gateway));
-    return { silent: silent.length, total: all.length };
+  /** Of workers elsewhere nothing can be heard while NATS is away: nobody is silent by that. */
+  silent(): Silence {
+    const { registry, gateway, presence, link, leaseMs } = this.#options;
+    const here = registry.silent();
+    const latest = performance.now() - leaseMs;
+    const others = [...this.#known.values()].filter((known) => known.gateway !== gateway && !registry.get(known.id));
+    const silent = others.filter(
+      (known) => link.isUp() && (Math.max(known.heardAt, this.#upSince) < latest || presence.isLost(known.gateway)),
+    );
+    return { silent: here.silent + silent.length, total: here.total + others.length };
+  }
+
+  /** Forgets workers that were lost with their gateways: nobody says so, not even NATS when their time is over. */
+  sweep(): void {
+    const { registry, link, workerChanged } = this.#options;
+    if (!link.isUp()) return;
+    const latest = performance.now() - lostAfterMs(this.#options);
+    for (const [key, { id, heardAt }] of this.#known) {
+      // Nobody could be heard before.
+      if (Math.max(heardAt, this.#upSince) >= latest || registry.get(id)) continue;
+      this.#known.delete(key);
+      workerChanged(id);
+    }
   }
 
   close(): void {
@@ -157,7 +179,10 @@ export class SharedWorkers implements WorkerDirectory {
   #hear(key: string, shared: Shared & { revision: number }): void {
     const { gateway, registry } = this.#options;
     const id = fromToken(key) ?? shared.view?.id ?? key;
-    this.#known.set(key, { ...shared, id, heardAt: performance.now() });
+    const before = this.#known.get(key);
+    // Its gateway also tells that its socket is gone, and all is told again when the connection was away.
+    const heardAt = before && isSame(before, shared) ? before.heardAt : performance.now();
+    this.#known.set(key, { ...shared, id, heardAt });
     if (shared.gateway !== gateway) this.#options.workerChanged(id);
     const own = this.#own.get(id);
     if (!own || shared.gateway === gateway || shared.revision < own.revision) return;
@@ -198,6 +223,12 @@ export class SharedWorkers implements WorkerDirectory {
     this.#own.delete(id);
     await layout.workers.delete(toToken(id), { previousSeq: revision });
   }
+}
+
+/** It has not been heard of in between. */
+function isSame(before: Shared, now: Shared): boolean {
+  const { view } = now;
+  return before.view?.epoch === view?.epoch && before.view?.beats === view?.beats && before.bootId === now.bootId;
 }
 
 function superseded(workerId: string): MusterError {

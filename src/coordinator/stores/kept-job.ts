@@ -1,5 +1,6 @@
 import type { JobOutcome } from "../../job.ts";
 import { isFinal, type JobRecord } from "../jobs/job-record.ts";
+import type { JobFilter } from "../jobs/jobs.ts";
 
 /** The rules of a store, of whatever kind: what a change makes of a record, or null where it may not happen. */
 
@@ -10,6 +11,14 @@ export function assigned(job: JobRecord, workerId: string): JobRecord | null {
 export function released(job: JobRecord, attempt: number, { failed }: { failed: boolean }): JobRecord | null {
   if (job.state !== "assigned" || job.attempt !== attempt) return null;
   return { ...job, state: "queued", workerId: null, failures: job.failures + Number(failed) };
+}
+
+export function fits(job: JobRecord, { client, state, endedAt }: Omit<JobFilter, "after" | "limit">): boolean {
+  return (
+    (client === undefined || job.client === client) &&
+    (state === undefined || job.state === state) &&
+    (endedAt === undefined || (job.workerId === endedAt && isFinal(job.state)))
+  );
 }
 
 /** The whole record. What is kept of it: {@link kept}. */

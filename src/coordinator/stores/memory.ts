@@ -1,6 +1,6 @@
 import { isFinal, type JobRecord } from "../jobs/job-record.ts";
 import { dayOf, type JobStore } from "./job-store.ts";
-import { assigned, ended, kept, released, tokensIn } from "./kept-job.ts";
+import { assigned, ended, fits, kept, released, tokensIn } from "./kept-job.ts";
 
 /** Jobs that last as long as the process. */
 export function openMemoryStore(): JobStore {
@@ -25,12 +25,10 @@ export function openMemoryStore(): JobStore {
       return true;
     },
     get: async (id) => jobs.get(id) ?? null,
-    async list({ client, state, after, limit }) {
+    async list({ after, limit, ...filter }) {
       const all = [...jobs.values()].toReversed();
       const rest = after === undefined ? all : all.slice(all.findIndex(({ id }) => id === after) + 1 || all.length);
-      const fits = (job: JobRecord) =>
-        (client === undefined || job.client === client) && (state === undefined || job.state === state);
-      return rest.filter(fits).slice(0, limit);
+      return rest.filter((job) => fits(job, filter)).slice(0, limit);
     },
     unfinished: async () => [...jobs.values()].filter(({ state }) => !isFinal(state)),
     assign: async (id, workerId) => change(id, (job) => assigned(job, workerId)),

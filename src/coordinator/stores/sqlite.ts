@@ -33,6 +33,7 @@ const MIGRATIONS = [
   CREATE INDEX finished ON jobs (finishedAt) WHERE finishedAt IS NOT NULL;
   CREATE INDEX byClient ON jobs (client, number);
   CREATE TABLE tokens (client TEXT NOT NULL, day TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (client, day)) STRICT;`,
+  "CREATE INDEX byWorker ON jobs (workerId, number) WHERE finishedAt IS NOT NULL;",
 ];
 
 const COLUMNS = [
@@ -55,6 +56,7 @@ export function openSqliteStore(path: string): JobStore {
   const get = database.prepare("SELECT * FROM jobs WHERE id = ?");
   const list = database.prepare(
     `SELECT * FROM jobs WHERE (:all OR client IS :client) AND (:state IS NULL OR state = :state)
+       AND (:endedAt IS NULL OR workerId = :endedAt AND finishedAt IS NOT NULL)
        AND (:after IS NULL OR number < (SELECT number FROM jobs WHERE id = :after))
      ORDER BY number DESC LIMIT :limit`,
   );
@@ -80,8 +82,9 @@ export function openSqliteStore(path: string): JobStore {
   return {
     insert: (job) => batch.add(() => insert.run(toRow(job)).changes === 1),
     get: async (id) => fromRow(get.get(id)),
-    async list({ client, state = null, after = null, limit }) {
-      const rows = list.all({ all: Number(client === undefined), client: client ?? null, state, after, limit });
+    async list({ client, state = null, endedAt = null, after = null, limit }) {
+      const all = Number(client === undefined);
+      const rows = list.all({ all, client: client ?? null, state, endedAt, after, limit });
       return rows.flatMap((row) => fromRow(row) ?? []);
     },
     unfinished: async () => unfinished.all().flatMap((row) => fromRow(row) ?? []),

@@ -1,5 +1,6 @@
 import type { Logger } from "../../log.ts";
 import type { CoordinatorPayload, WorkerFrame } from "../../protocol.ts";
+import type { Silence } from "./evictions.ts";
 import { type WorkerView, workerView } from "./worker-view.ts";
 
 type Hello = Extract<WorkerFrame, { t: "hello" }>;
@@ -37,8 +38,9 @@ export interface WorkerRegistry {
   send(id: string, payload: CoordinatorPayload): boolean;
   /** The worker is at another gateway now. */
   lose(id: string, to: { sameProcess: boolean }): void;
-  /** Drops what was silent for too long; to be called often. */
-  sweep(): void;
+  silent(): Silence;
+  /** Drops sockets that are silent for too long, and where it may the workers; to be called often. */
+  sweep(options: { mayForget: boolean }): void;
 }
 
 interface WorkerRecord {
@@ -125,12 +127,16 @@ export function createWorkerRegistry(options: RegistryOptions): WorkerRegistry {
       workers.delete(id);
       onChange?.(id);
     },
-    sweep() {
+    silent() {
+      const latest = performance.now() - leaseMs;
+      return { silent: [...workers.values()].filter(({ heardAt }) => heardAt < latest).length, total: workers.size };
+    },
+    sweep({ mayForget }) {
       const now = performance.now();
       for (const [id, { view, peer, heardAt }] of workers) {
         const silentMs = now - heardAt;
         if (peer && silentMs > leaseMs) peer.drop(`silent for ${Math.round(silentMs)} ms`);
-        else if (!peer && silentMs > leaseMs + graceMs) {
+        else if (!peer && mayForget && silentMs > leaseMs + graceMs) {
           workers.delete(id);
           onChange?.(id);
           onLost?.(view);

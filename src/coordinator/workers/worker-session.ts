@@ -44,7 +44,7 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
   };
   const timer = setTimeout(() => socket.close(CLOSE.helloTimeout, "no hello in time"), terms.helloTimeoutMs);
   const welcomeTo = async (hello: Hello, { epoch, isCurrent }: Membership) => {
-    const resume = await jobs.joined(hello);
+    const resume = await jobs.joined(hello, () => isCurrent() && socket.readyState === WebSocket.OPEN);
     if (!isCurrent()) return;
     peer.send(welcome(resume, epoch, terms));
     jobs.updated(workerId);
@@ -63,6 +63,11 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
         // Nobody is to wait for it.
         member?.bye();
         return peer.supersede();
+      }
+      if (toMusterError(error).code === "STORE_UNAVAILABLE") {
+        log.warn({ workerId }, "A worker could not be welcomed: what keeps the jobs is away");
+        // Not 1013: it comes back within seconds, and only later if this lasts.
+        return socket.close(CLOSE.serviceRestart, "the jobs are out of reach");
       }
       log.error({ err: error, workerId }, "A worker could not be welcomed");
       socket.close(CLOSE.tryAgainLater, "the jobs are out of reach");

@@ -54,7 +54,7 @@ export class CheckedFile implements AsyncDisposable {
     throw new MusterError(
       "DIGEST_MISMATCH",
       `${this.#path} is damaged: its ${algorithm} is ${found.get(algorithm)}, and its record says ${hex}.`,
-      { hint: `Remove it with \`rm ${this.#path}\`, run \`muster sync\` to fetch it anew, then push again.` },
+      { hint: `Remove it with \`rm ${this.#path}\`, run \`muster sync\` to fetch it anew, then run this again.` },
     );
   }
 
@@ -65,7 +65,7 @@ export class CheckedFile implements AsyncDisposable {
 
 function unreadable(path: string, cause: unknown): MusterError {
   return new MusterError("MODEL_INCOMPLETE", `${path} cannot be read (${(cause as NodeJS.ErrnoException).code}).`, {
-    hint: "Run `muster sync` to complete the model, then push again.",
+    hint: "Run `muster sync` to complete the model, then run this again.",
     cause,
   });
 }

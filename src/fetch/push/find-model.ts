@@ -1,5 +1,6 @@
 import { MusterError } from "../../errors.ts";
 import type { StoredModel, Variant } from "../../model.ts";
+import { isKept } from "../../store/kept-revisions.ts";
 import type { Layout } from "../../store/layout.ts";
 import { findComplete, isComplete, listManifests } from "../../store/manifest.ts";
 
@@ -12,7 +13,7 @@ export async function findModel(name: string, variants: readonly Variant[], layo
     const stored = await findComplete(layout, variant);
     if (stored) return supported(stored);
   }
-  const records = (await listManifests(layout)).filter(({ location }) => location === name);
+  const records = (await listManifests(layout)).filter((record) => record.location === name && !isKept(record));
   for (const record of records) if (await isComplete(layout, record)) return supported(record);
   if (variants.length > 0 || records.length > 0) {
     throw new MusterError("MODEL_INCOMPLETE", `${name} is not complete on the volume.`, {

@@ -1,8 +1,9 @@
 import { availableParallelism } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { type ErrorCode, MusterError, toMusterError } from "../../errors.ts";
 import type { FromLane, LaneData, LaneOptions, NoteLevel, ToLane, TransferJob } from "./job.ts";
-import { createLimits } from "./limits.ts";
+import { createLimits, createPace, delayFor, type Pace } from "./limits.ts";
 
 export interface LanesOptions extends LaneOptions {
   /** Bytes a second, of all threads together; null without a limit. */
@@ -39,7 +40,7 @@ const DIGEST_WORK = 1.5;
 /** The transfer threads. Each takes whole files, and digests for the others; they start with the first job and end with `close`. */
 export class Lanes {
   readonly #options: LaneOptions;
-  readonly #bandwidth: number | null;
+  readonly #pace: Pace;
   readonly #count: number;
   #lanes: Lane[] = [];
   #waiting: { id: number; pending: Pending }[] = [];
@@ -47,7 +48,7 @@ export class Lanes {
 
   constructor({ bandwidth, ...options }: LanesOptions) {
     this.#count = Math.min(MOST_LANES, availableParallelism());
-    this.#bandwidth = bandwidth;
+    this.#pace = createPace(bandwidth);
     this.#options = options;
   }
 
@@ -63,6 +64,12 @@ export class Lanes {
       if (this.#waiting.length === 0) setImmediate(() => this.#dealOut());
       this.#waiting.push({ id, pending: { job, callbacks, resolve, reject } });
     });
+  }
+
+  /** Keeps bytes that came on another way to the bandwidth of all; settles when they have had their time. Throws the signal's reason. */
+  async pace(bytes: number, signal: AbortSignal): Promise<void> {
+    const delay = delayFor(bytes, this.#pace);
+    if (delay > 0) await sleep(delay, undefined, { signal });
   }
 
   /** Jobs that are not done are cancelled. */
@@ -128,7 +135,7 @@ export class Lanes {
 
   #start(): void {
     const count = this.#count;
-    const limits = createLimits(Math.max(0, this.#options.connections - count), this.#bandwidth);
+    const limits = createLimits(Math.max(0, this.#options.connections - count), this.#pace);
     const channels = Array.from({ length: count }, () => Array.from({ length: count }, () => new MessageChannel()));
     // Sources run as they are; in the bundle the thread is a file beside this one.
     const file = new URL(import.meta.url.endsWith(".ts") ? "./lane.ts" : "./lane.js", import.meta.url);

@@ -11,10 +11,16 @@ export interface SharedLimits {
   bandwidth: number | null;
 }
 
-export function createLimits(connections: number, bandwidth: number | null): SharedLimits {
+export type Pace = Pick<SharedLimits, "clock" | "bandwidth">;
+
+export function createPace(bandwidth: number | null): Pace {
+  return { clock: new BigInt64Array(new SharedArrayBuffer(8)), bandwidth };
+}
+
+export function createLimits(connections: number, pace: Pace): SharedLimits {
   const places = new Int32Array(new SharedArrayBuffer(4));
   places[0] = connections;
-  return { places, clock: new BigInt64Array(new SharedArrayBuffer(8)), bandwidth };
+  return { places, ...pace };
 }
 
 /** False when all places are taken. */
@@ -35,7 +41,7 @@ export function leavePlace({ places }: SharedLimits): void {
 }
 
 /** Milliseconds to wait after these bytes, so that all threads together keep to the bandwidth. */
-export function delayFor(bytes: number, { clock, bandwidth }: SharedLimits): number {
+export function delayFor(bytes: number, { clock, bandwidth }: Pace): number {
   if (bandwidth === null) return 0;
   const cost = BigInt(Math.ceil((bytes / bandwidth) * 1e9));
   for (;;) {

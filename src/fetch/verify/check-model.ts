@@ -1,7 +1,10 @@
 import { realpath, stat } from "node:fs/promises";
 import { join, sep } from "node:path";
 import type { Digest, FileSpec, StoredModel } from "../../model.ts";
+import { keptKey } from "../../store/kept-revisions.ts";
 import type { Layout } from "../../store/layout.ts";
+import { readManifest } from "../../store/manifest.ts";
+import { readManifestDigest } from "../../store/ollama-store.ts";
 import { mapSome } from "../map-some.ts";
 import type { Lanes } from "../transfer/lanes.ts";
 
@@ -41,6 +44,20 @@ export async function checkFiles(
   const roots = await realRoots(context.layout);
   const found = await mapSome(files, AT_ONCE, (file) => checkFile(join(model.path, file.path), file, roots, context));
   return found.filter((wrong) => wrong !== null);
+}
+
+/**
+ * True where all that is wrong is that Ollama's name for the model leads to another revision of it that is kept: whoever
+ * was changing it is still at it, or was killed. The next fetch finishes that.
+ */
+export async function isChanging(
+  { source, location, key, kept, revision }: StoredModel,
+  wrong: readonly WrongFile[],
+  layout: Layout,
+): Promise<boolean> {
+  if (source !== "ollama" || kept || !wrong.every(({ file }) => file.digest.hex === revision)) return false;
+  const named = await readManifestDigest(layout.ollama, location);
+  return named !== null && (await readManifest(layout, keptKey(key, named))) !== null;
 }
 
 /** The digest of a file of the volume, hex; null where it cannot be read. */

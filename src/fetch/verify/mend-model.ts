@@ -1,10 +1,11 @@
 import { lstat, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { plainVariant, type StoredModel, type Variant } from "../../model.ts";
+import type { StoredModel, Variant } from "../../model.ts";
 import { storeOf } from "../../store/model-store.ts";
 import type { ModelProgress } from "../model-progress.ts";
+import { recordSource } from "../record-source.ts";
 import type { SyncContext } from "../sync-context.ts";
-import { type ModelSource, repairModel } from "../sync-model.ts";
+import { repairModel } from "../sync-model.ts";
 import type { WrongFile } from "./check-model.ts";
 
 /**
@@ -32,19 +33,10 @@ export async function mendModel(
       if (what === "leads out of the volume" && isLink) await rm(blob, { force: true });
     }
   };
-  return repairModel(record, { spec: specOf(record, variant), discard }, context, progress);
+  return repairModel(record, { spec: recordSource(record, variant), discard }, context, progress);
 }
 
 async function isStill({ path, ino, size, mtimeMs }: NonNullable<WrongFile["seen"]>): Promise<boolean> {
   const found = await stat(path).catch(() => null);
   return found !== null && found.ino === ino && found.size === size && found.mtimeMs === mtimeMs;
-}
-
-/** The record says what is fetched; of a variant that no catalog has only the source and its names are needed. */
-function specOf(
-  { key, source, location, requestedRevision, quantization, license }: StoredModel,
-  known: Variant | null,
-): ModelSource {
-  const variant = known ?? plainVariant({ id: key, source, location, revision: requestedRevision, quantization });
-  return { variant, license };
 }

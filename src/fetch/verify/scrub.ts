@@ -8,7 +8,7 @@ import { tryLease } from "../../store/lease.ts";
 import { listManifests } from "../../store/manifest.ts";
 import { writeFileDurably } from "../../store/write-durably.ts";
 import type { Lanes } from "../transfer/lanes.ts";
-import { checkFiles } from "./check-model.ts";
+import { checkFiles, isChanging } from "./check-model.ts";
 
 /** How far the check of everything has come; on the volume, so that whoever does it next goes on from there. */
 const stateSchema = z.object({
@@ -80,7 +80,7 @@ async function scrubOnce(options: ScrubOptions): Promise<void> {
       const [wrong] = await checkFiles(model, [file], { layout, lanes, signal, known });
       signal.throwIfAborted();
       // One that was removed or written anew meanwhile is looked at in the next round.
-      if (wrong && (await isStillRecorded(layout, model))) {
+      if (wrong && (await isStillRecorded(layout, model)) && !(await isChanging(model, [wrong], layout))) {
         state.wrong.push({ key: model.key, path: file.path, what: wrong.what });
         onWrong(model, file.path, wrong.what);
       }

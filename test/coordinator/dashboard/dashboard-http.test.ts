@@ -157,5 +157,8 @@ test("jobs are listed without what is in them", async () => {
   expect(await list("?state=queued")).toEqual({ status: 200, ids: [id] });
   expect(await list(`?limit=1&after=${other.id}`)).toEqual({ status: 200, ids: [id] });
   expect(await list("?worker=nobody")).toEqual({ status: 200, ids: [] });
+  expect(await list("?endedAt=nobody")).toEqual({ status: 200, ids: [] });
+  expect(await list(`?id=${id}`)).toEqual({ status: 200, ids: [id] });
+  expect(await list("?id=nobody")).toEqual({ status: 200, ids: [] });
   expect(await list("?state=lost")).toMatchObject({ status: 400 });
 });

@@ -24,7 +24,11 @@ function setUp({ leaseMs = 60_000 } = {}) {
         return registry.get(id);
       },
     },
-    jobs: { counts: () => ({ queued: 2, assigned: 1 }), list: async () => [] },
+    jobs: {
+      counts: () => ({ queued: 2, assigned: 1 }),
+      waiting: () => ({ byKind: { ocr: 2 }, oldestAt: null }),
+      list: async () => [],
+    },
   });
   const join = (workerId: string) =>
     registry.join(hello({ workerId }), { send: () => true, supersede: () => undefined, drop: () => undefined })!;
@@ -66,7 +70,7 @@ test("tells all there is, and then what changes", async () => {
   expect(one.events[0]!.data).toMatchObject({ version: "1.2.3", workers: 1, lost: [] });
   expect(one.events[1]!.data).toMatchObject({
     workers: [{ id: "a", ready: false }],
-    counts: { queued: 2, assigned: 1 },
+    counts: { queued: 2, assigned: 1, queuedByKind: { ocr: 2 } },
   });
   first.beat(beat(1));
   join("b");
@@ -153,7 +157,7 @@ test("workers that leave, and those that are lost", async () => {
   polite.leave();
   gone.leave();
   await until("its lease is over", () => {
-    registry.sweep();
+    registry.sweep({ mayForget: true });
     return registry.list().length === 0;
   });
   const told = () => one.events.flatMap(({ data }) => data.gone ?? []).toSorted();

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Coordinator, type CoordinatorOptions, startCoordinator } from "../../../src/coordinator/coordinator.ts";
+import type { WorkerPayload } from "../../../src/protocol.ts";
 import { quietLog } from "../../register/worker.ts";
 import { until } from "../../until.ts";
 import { CHROMIUM_MISSING, launch, type VisitOptions, visit } from "./browser.ts";
@@ -213,6 +214,133 @@ describe.skipIf(CHROMIUM_MISSING)("the dashboard, in Chromium", () => {
     await page.getByRole("button", { name: "gpu-worker" }).press("Enter");
     await page.getByRole("button", { name: "h100-1" }).waitFor({ state: "detached" });
     expect(tab.complaints).toEqual([]);
+  });
+
+  test("has an address for each worker and each job, which the back button, a reload and a new tab go by", async () => {
+    await using coordinator = await open();
+    using worker = await joinFleet(coordinator.wsUrl, { id: "gpu/1 ü", models: [model("mistral")] });
+    worker.beat();
+    const job = await coordinator.jobs.submit({ id: "a job/1", kind: "chat", model: "nobody's", input: {} });
+    await using tab = await enter(coordinator);
+    const { page } = tab;
+    const [atWorker, atJob] = ["#/workers/gpu%2F1%20%C3%BC", "#/jobs/a%20job%2F1"];
+    const hash = () => page.evaluate("location.hash");
+    const sheet = (name: string) => page.getByRole("dialog", { name });
+    await page.getByRole("button", { name: "gpu/1 ü", exact: true }).click();
+    await sheet("gpu/1 ü").getByRole("heading", { name: "Engines" }).waitFor();
+    expect(await hash()).toBe(atWorker);
+    await page.goBack();
+    await sheet("gpu/1 ü").waitFor({ state: "hidden" });
+    expect(await hash()).toBe("");
+    await page.goForward();
+    await sheet("gpu/1 ü").waitFor();
+    await page.reload();
+    await sheet("gpu/1 ü").getByRole("heading", { name: "Engines" }).waitFor();
+    await page.keyboard.press("Escape");
+    await sheet("gpu/1 ü").waitFor({ state: "hidden" });
+    await expect.poll(hash).toBe("");
+
+    await page.locator("#job-rows button").press("Enter");
+    await sheet("nobody's").getByText("a job/1").waitFor();
+    expect(await hash()).toBe(atJob);
+    await page.getByRole("button", { name: "Close" }).click();
+    await expect.poll(hash).toBe("");
+
+    // Sent to somebody: the key first, then what the address says, and no way back out of the page but its own.
+    await using other = await visit(browser);
+    await other.page.goto(coordinator.url + atJob);
+    await signIn(other.page);
+    await other.page.getByRole("dialog", { name: "nobody's" }).getByText(job.id).waitFor();
+    expect(await accessibilityProblems(other.page)).toEqual([]);
+    await other.page.keyboard.press("Escape");
+    await expect.poll(() => other.page.url()).toBe(`${coordinator.url}/`);
+    await other.page.goto(`${coordinator.url}/#/jobs/of-nobody`);
+    await other.page.getByText("There is no job of-nobody.").waitFor();
+    await other.page.goto(`${coordinator.url}/#/workers/of-nobody`);
+    await other.page.getByRole("dialog", { name: "of-nobody" }).getByText("There is no worker of-nobody.").waitFor();
+    expect([...tab.complaints, ...other.complaints].filter((text) => !/status of 404/.test(text))).toEqual([]);
+  });
+
+  test("shows the jobs that ended at a worker, and opens them", async () => {
+    await using coordinator = await open();
+    using worker = await joinFleet(coordinator.wsUrl, { id: "gpu-1", models: [model("mistral")] });
+    worker.beat();
+    worker.send({ t: "credit", kind: "chat", n: 1 });
+    const end = async (id: string, change: Partial<WorkerPayload> = {}) => {
+      await coordinator.jobs.submit({ id, kind: "chat", model: "mistral", input: { secret: "xyzzy" } });
+      await until("it is offered", () => worker.frames.some((frame) => frame.t === "job.offer" && frame.jobId === id));
+      const done = { t: "job.result", jobId: id, attempt: 1, status: "done", output: { secret: "xyzzy" } };
+      worker.send({ ...done, ...change } as WorkerPayload);
+      await until("it has ended", async () => (await coordinator.jobs.get(id))?.finishedAt);
+      worker.send({ t: "credit", kind: "chat", n: 1 });
+    };
+    for (let index = 0; index < 11; index += 1) await end(`job-${index}`);
+    await using tab = await enter(coordinator);
+    const { page } = tab;
+    await page.getByRole("button", { name: "gpu-1", exact: true }).click();
+    const sheet = page.getByRole("dialog", { name: "gpu-1" });
+    const jobs = sheet.locator("section").filter({ hasText: "Jobs that ended here" });
+    const rows = jobs.locator("tbody tr");
+    await expect.poll(() => rows.count()).toBe(10);
+    await jobs.getByRole("button", { name: "More" }).press("Enter");
+    await expect.poll(() => rows.count()).toBe(11);
+    // What ends while somebody looks is there at once.
+    const error = { code: "OUT_OF_MEMORY", message: "xyzzy", retryable: false };
+    await end("bad", { status: "failed", output: undefined, error } as Partial<WorkerPayload>);
+    await rows.first().getByText("OUT_OF_MEMORY").waitFor();
+    expect(await accessibilityProblems(page)).toEqual([]);
+    await rows.first().getByRole("button").press("Enter");
+    await page.getByRole("dialog", { name: "mistral" }).getByText("bad", { exact: true }).waitFor();
+    await page.goBack();
+    await rows.first().getByText("OUT_OF_MEMORY").waitFor();
+    expect(await page.content()).not.toContain("xyzzy");
+    expect(tab.complaints).toEqual([]);
+  });
+
+  test.each([400, 1280])("has workers fetch a model, and drop one, at %i pixels", async (width) => {
+    await using coordinator = await open();
+    using worker = await joinFleet(coordinator.wsUrl, { id: "gpu-1", models: [model("acme/old")] });
+    worker.beat();
+    await using tab = await enter(coordinator, { width });
+    const { page } = tab;
+    await page.getByRole("button", { name: "Add a model" }).press("Enter");
+    const question = page.getByRole("dialog", { name: "Add a model" });
+    await question.waitFor();
+    expect(await overflow(page)).toBe(0);
+    expect(await accessibilityProblems(page)).toEqual([]);
+    worker.beat({ ready: false, state: "draining" });
+    await until("it is known", () => coordinator.workers()[0]?.state === "draining");
+    await page.keyboard.type("hf:acme/new");
+    await page.keyboard.press("Enter");
+    await question.getByRole("alert").getByText("No worker is connected that could be asked.").waitFor();
+    worker.beat();
+    await until("it is known", () => coordinator.workers()[0]?.state === "ready");
+    await question.getByLabel("Worker type").selectOption("gpu-worker");
+    await question.getByRole("button", { name: "Ask for it" }).click();
+    await question.waitFor({ state: "hidden" });
+    await page.getByText("hf:acme/new: 1 worker asked.").waitFor();
+    const asked = await until("it is told", () => worker.frames.find(({ t }) => t === "models.ensure"));
+    expect(asked).toMatchObject({ models: ["hf:acme/new"] });
+    worker.model("hf:acme/new", { state: "fetching", bytesDone: 1e9 });
+    const row = page.locator("#model-rows tr").filter({ hasText: "hf:acme/new" });
+    await row.getByText("1 fetching").waitFor();
+
+    // Its word is in one line.
+    const box = await page.getByRole("button", { name: "Remove acme/old" }).boundingBox();
+    expect(box!.width).toBeGreaterThan(box!.height);
+    await page.getByRole("button", { name: "Remove acme/old" }).press("Enter");
+    const sure = page.getByRole("dialog", { name: "Remove acme/old from all workers?" });
+    // The harmless answer has the focus.
+    await page.keyboard.press("Enter");
+    await sure.waitFor({ state: "hidden" });
+    expect(worker.frames.some(({ t }) => t === "models.remove")).toBe(false);
+    await page.getByRole("button", { name: "Remove acme/old" }).click();
+    await sure.getByRole("button", { name: "Remove" }).click();
+    const removed = await until("it is told", () => worker.frames.find(({ t }) => t === "models.remove"));
+    expect(removed).toMatchObject({ models: ["acme/old"] });
+    await page.getByText("acme/old: 1 worker told to remove it.").waitFor();
+    expect(await overflow(page)).toBe(0);
+    expect(tab.complaints.filter((text) => !/status of 409/.test(text))).toEqual([]);
   });
 
   test("goes on by itself after the coordinator was away", async () => {

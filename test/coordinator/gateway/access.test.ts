@@ -96,6 +96,21 @@ describe("keys", () => {
     );
   });
 
+  test("may use a model by each of its names, for jobs as for chats, and no other by one that looks like it", async () => {
+    await using fleet = await startFleet(options({ models: ["org/tiny", "org-eyes"] }), { token: WORKER });
+    const alice = caller(fleet.coordinator.url, KEYS.alice);
+    const { messages } = CHAT_REQUEST;
+    for (const [model, status] of Object.entries({ tiny: 202, "org/tiny": 202, "org-tiny": 202, vectors: 403 })) {
+      const job = { kind: "chat", model, input: { messages } };
+      expect((await alice("POST", "/v1/jobs", job)).status, model).toBe(status);
+      const chat = await alice("POST", "/v1/chat/completions", { model, messages });
+      expect(chat.status, model).toBe(status === 202 ? 200 : 403);
+    }
+    // Named so in the file it is a model of that name, not org/eyes.
+    const eyes = { kind: "chat", model: "org-eyes", input: { messages } };
+    expect((await alice("POST", "/v1/jobs", eyes)).status).toBe(403);
+  });
+
   test("of which one may run few jobs at once leave the rest of the fleet to others", async () => {
     await using peer = await startRawCoordinator(options({ concurrent: 1, queued: 2 }));
     using worker = await joinRaw(peer.wsUrl, { credit: 9, token: WORKER });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { openMemoryStore } from "../../../src/coordinator/stores/memory.ts";
 import { until } from "../../until.ts";
-import { CHAT, joinRaw, startRawCoordinator } from "../raw-fleet.ts";
+import { CHAT, joinRaw, MODEL, startRawCoordinator } from "../raw-fleet.ts";
 
 async function setUp(options: Parameters<typeof startRawCoordinator>[0] = {}) {
   const peer = await startRawCoordinator(options);
@@ -40,6 +40,38 @@ test("jobs are listed in pages, newest first, by state", async () => {
   expect(await api.call("GET", "/v1/jobs?limit=0")).toMatchObject({ status: 400 });
 });
 
+test("a job finds its model by any of its names, and itself under the one that it was sent with", async () => {
+  await using api = await setUp();
+  const asked = { ...CHAT, model: "hf:acme/tiny", id: "a" };
+  const before = await api.call("POST", "/v1/jobs", asked);
+  expect(before).toMatchObject({ status: 202, body: { model: "hf:acme/tiny" } });
+  const models = [{ ...MODEL, model: "tiny", location: "acme/tiny", asked: ["hf:acme/tiny"] }];
+  using worker = await joinRaw(api.peer.wsUrl, { credit: 3, models });
+  expect(await api.call("POST", "/v1/jobs", asked)).toMatchObject({ status: 202, body: { id: "a" } });
+  for (const [id, model] of Object.entries({ b: "hf:acme/tiny", c: "acme-tiny", d: "acme/tiny" }))
+    expect((await api.call("POST", "/v1/jobs", { ...CHAT, id, model })).status).toBe(202);
+  await worker.offer(3);
+  const offers = worker.all("job.offer").map(({ jobId, model }) => [jobId, model]);
+  expect(offers).toEqual([
+    ["b", "tiny"],
+    ["c", "tiny"],
+    ["d", "acme/tiny"],
+  ]);
+});
+
+test("a kind of jobs that came with a worker just now is not refused", async () => {
+  await using api = await setUp();
+  using _chats = await joinRaw(api.peer.wsUrl);
+  const request = { model: MODEL.model, input: "a text" };
+  const refused = await api.call("POST", "/v1/embeddings", request);
+  expect(refused).toMatchObject({ status: 400, body: { error: { code: "unsupported" } } });
+  using other = await joinRaw(api.peer.wsUrl, { workerId: "worker-2", slots: { embedding: 1 } });
+  other.send({ t: "credit", kind: "embedding", n: 1 });
+  const answer = api.call("POST", "/v1/embeddings", request);
+  other.answer(await other.offer(), "as it is", { output: { object: "list", data: [] } });
+  expect(await answer).toMatchObject({ status: 200, body: { object: "list" } });
+});
+
 test("a full queue says when to come back", async () => {
   await using api = await setUp({ maxQueue: 2 });
   for (const id of ["a", "b"]) expect((await api.call("POST", "/v1/jobs", { ...CHAT, id })).status).toBe(202);
@@ -69,6 +101,32 @@ test("inputs go when a job ends, unless they are to be kept", async () => {
   await until("both are done", () => worker.all("result.ack").length === 2);
   expect(await api.peer.jobs.get("gone")).toMatchObject({ input: null, outcome: { output: { text: "hi" } } });
   expect(await api.peer.jobs.get("kept")).toMatchObject({ input: CHAT.input });
+});
+
+test("a job that failed or was cancelled is done anew where its input was kept", async () => {
+  await using api = await setUp();
+  const statuses: Record<string, number> = {};
+  for (const [id, keepInput] of [
+    ["kept", true],
+    ["gone", false],
+  ] as const) {
+    await api.call("POST", "/v1/jobs", { ...CHAT, id, keepInput, priority: 7, timeoutMs: 60_000 });
+    expect(await api.call("POST", `/v1/jobs/${id}/retry`)).toMatchObject({
+      status: 409,
+      body: { error: { code: "job_not_failed" } },
+    });
+    await api.call("POST", `/v1/jobs/${id}/cancel`);
+    const again = await api.call("POST", `/v1/jobs/${id}/retry`);
+    statuses[id] = again.status;
+    if (again.status !== 202) expect(again.body.error.code).toBe("input_not_kept");
+    else {
+      expect(again.body).toMatchObject({ state: "queued", priority: 7 });
+      expect(again.headers.get("location")).toBe(`/v1/jobs/${again.body.id}`);
+      expect(await api.peer.jobs.get(again.body.id)).toMatchObject({ input: CHAT.input, keepInput: true });
+    }
+  }
+  expect(statuses).toEqual({ kept: 202, gone: 409 });
+  expect((await api.call("POST", "/v1/jobs/nobody/retry")).status).toBe(404);
 });
 
 test("what becomes of a job is told by events, and from where one was", async () => {

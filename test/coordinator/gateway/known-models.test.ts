@@ -31,3 +31,12 @@ it("knows models by all their names, and what comes as soon as it is asked for",
   expect(known.find("other")?.kinds).toEqual(new Set(["ocr"]));
   expect(known.workers).toBe(2);
 });
+
+it("looks anew before it says that what it knows is not enough", () => {
+  const workers = [workerView(hello({ models: [report("tiny")] }), 1, null)];
+  const known = new KnownModels(() => workers);
+  expect(known.find("tiny")?.kinds).toEqual(new Set(["chat"]));
+  workers.push(workerView(hello({ workerId: "worker-2", models: [report("tiny")], slots: { embedding: 1 } }), 2, null));
+  expect(known.find("tiny", ({ kinds }) => kinds.has("embedding"))?.kinds).toEqual(new Set(["chat", "embedding"]));
+  expect(known.find("tiny", ({ kinds }) => kinds.has("ocr"))?.kinds).toEqual(new Set(["chat", "embedding"]));
+});

@@ -147,6 +147,11 @@ test("with NATS they tell whether it is within reach", async ({ skip }) => {
     ...{ nats_connected: 1, ready: 1, "jobs_total{kind=chat,outcome=done}": 1 },
     "store_seconds_count{operation=insert}": 1,
   });
-  expect(seen["jobs_queued{kind=any}"]).toBeGreaterThanOrEqual(0);
+  await peer.jobs.submit({ ...CHAT, kind: "embedding" });
+  const queued = await until("the queue is known by kind", async () => {
+    const now = await scrape(peer);
+    return now["jobs_queued{kind=embedding}"] === 1 && now;
+  });
+  expect(queued).toMatchObject({ "jobs_queued{kind=chat}": 0, jobs_assigned: 0 });
   expect(Object.keys(seen)).not.toContain("job_oldest_queued_seconds");
 });

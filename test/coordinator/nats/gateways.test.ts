@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join as join_ } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Coordinator, type CoordinatorOptions, startCoordinator } from "../../../src/coordinator/coordinator.ts";
 import type { JobEvent, JobEvents } from "../../../src/coordinator/jobs/jobs.ts";
@@ -178,6 +175,23 @@ test("jobs wait in NATS, not in a gateway, and go by class and in order to whoev
   expect(first.all("job.offer").length).toBe(2);
 });
 
+test("a job whose message was there long before it goes soon after it is sent again", async () => {
+  const { prefix } = nats.options();
+  await using gateway = await startGateway(prefix);
+  using worker = await join(gateway.wsUrl);
+  const link = await nats.link(prefix);
+  // As a gateway leaves it that loses NATS, or dies, while it takes the job in.
+  const subject = link.names.job({ ...CHAT, id: "again", client: null, priority: 0 });
+  const message = { id: "again", origin: "gone", attended: false, deadlineAt: Date.now() + 60_000 };
+  await link.js.publish(subject, JSON.stringify(message));
+  const stream = link.names.called("JOBS");
+  const consumer = link.names.consumer("normal", CHAT);
+  const delivered = async () => (await link.jsm.consumers.info(stream, consumer)).delivered.consumer_seq;
+  await until("it was looked at several times", async () => (await delivered().catch(() => 0)) >= 5);
+  await gateway.jobs.submit({ ...CHAT, id: "again" });
+  expect((await worker.offer()).jobId).toBe("again");
+});
+
 test("a slow client at one gateway holds the acknowledgements at the other back", async () => {
   await using fleet = await startGateways();
   using worker = await join(fleet.b.wsUrl);
@@ -323,6 +337,34 @@ test("while NATS is away jobs run on and results are kept; when it is back all g
   expect((await worker.offer(2)).jobId).toBe("two");
 });
 
+describe("a worker that comes while NATS is away", () => {
+  test("waits for it, and is welcomed without having to come again", async () => {
+    await using server = await startNatsServer();
+    const backend = natsBackend(server.options());
+    await using gateway = await startGateway("", { backend, graceMs: 600 });
+    await gateway.jobs.submit(CHAT);
+    await server.stop();
+    await until("it is not ready", async () => (await fetch(`${gateway.url}/readyz`)).status === 503);
+    const coming = join(gateway.wsUrl);
+    await until("it is known", () => gateway.workers()[0]?.connected);
+    await server.start();
+    using worker = await coming;
+    expect(worker.all("welcome").length).toBe(1);
+    expect((await worker.offer()).model).toBe(CHAT.model);
+  });
+
+  test("is sent away to come back soon where that takes long", async () => {
+    await using server = await startNatsServer();
+    const backend = natsBackend(server.options());
+    await using gateway = await startGateway("", { backend, graceMs: 600 });
+    await server.stop();
+    using worker = await openRawWorker(gateway.wsUrl);
+    worker.send(hello());
+    // 1013 would keep it away for half a minute and more.
+    expect((await worker.closed).code).toBe(1012);
+  });
+});
+
 test("a gateway that cannot speak to NATS promises no leases", async () => {
   await using server = await startNatsServer();
   const { prefix } = server.options();
@@ -339,30 +381,10 @@ test("a gateway that cannot speak to NATS promises no leases", async () => {
   });
 });
 
-describe("credentials", () => {
-  test("come from files, and a wrong one is said without being shown", async () => {
-    await using server = await startNatsServer('authorization { user: muster, password: "s3cret-of-nats" }');
-    const folder = mkdtempSync(join_(tmpdir(), "muster-nats-"));
-    const file = join_(folder, "password");
-    writeFileSync(file, "s3cret-of-nats\n");
-    const credentials = { user: "muster", passwordFile: file };
-    const link = await openLink(server.options({ credentials }), quietLog);
-    expect(link.isUp()).toBe(true);
-    await link.close();
-    writeFileSync(file, "wrong-secret");
-    const refused = openLink(server.options({ credentials }), quietLog);
-    await expect(refused).rejects.toMatchObject({
-      code: "CONFIG_INVALID",
-      message: expect.not.stringContaining("wrong-secret"),
-    });
-    rmSync(folder, { recursive: true });
-  });
-
-  test("a server without JetStream, or with too small messages, is said", async () => {
-    await using small = await startNatsServer("max_payload: 1KB");
-    const start = startGateway("x", { backend: natsBackend(small.options()) });
-    await expect(start).rejects.toMatchObject({ code: "CONFIG_INVALID", hint: expect.stringContaining("max_payload") });
-    const none = openLink(small.options({ servers: ["nats://127.0.0.1:1"] }), quietLog);
-    await expect(none).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
-  });
+test("a server with too small messages, or none at all, is said", async () => {
+  await using small = await startNatsServer("max_payload: 1KB");
+  const start = startGateway("x", { backend: natsBackend(small.options()) });
+  await expect(start).rejects.toMatchObject({ code: "CONFIG_INVALID", hint: expect.stringContaining("max_payload") });
+  const none = openLink(small.options({ servers: ["nats://127.0.0.1:1"] }), quietLog);
+  await expect(none).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
 });

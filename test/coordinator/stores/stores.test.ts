@@ -7,6 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { isFinal, type JobRecord } from "../../../src/coordinator/jobs/job-record.ts";
+import type { JobFilter } from "../../../src/coordinator/jobs/jobs.ts";
 import { openLayout } from "../../../src/coordinator/nats/layout.ts";
 import { NatsStore } from "../../../src/coordinator/nats/nats-store.ts";
 import { dayOf, type JobStore } from "../../../src/coordinator/stores/job-store.ts";
@@ -121,6 +122,23 @@ describe.each(stores)("the %s store", (name, open, isAway) => {
     expect(await store.tokensOf("alice", today)).toBe(6);
     expect(await store.tokensOf("bob", today)).toBe(3);
     expect(await store.tokensOf("bob", "2001-01-01")).toBe(0);
+    await store.close();
+  });
+
+  it("lists what ended at a worker", async () => {
+    const store = await open();
+    for (const id of ["a", "b", "c", "d", "e"]) await store.insert(job(id));
+    for (const [id, worker] of Object.entries({ a: "w1", b: "w2", c: "w1", d: "w1" })) await store.assign(id, worker);
+    await store.commit("a", 1, DONE);
+    await store.commit("b", 1, DONE);
+    await store.commit("c", 1, { status: "failed" });
+    await store.commit("e", 0, { status: "cancelled" });
+    const ids = async (filter: Partial<JobFilter>) =>
+      (await store.list({ limit: 9, endedAt: "w1", ...filter })).map(({ id }) => id).join("");
+    expect(await ids({})).toBe("ca");
+    expect(await ids({ after: "c" })).toBe("a");
+    expect(await ids({ state: "failed" })).toBe("c");
+    expect(await ids({ endedAt: "w3" })).toBe("");
     await store.close();
   });
 

@@ -18,6 +18,8 @@ export interface ChaosOptions {
   store?: ChaosStore;
   /** Kills and cuts end after so long; else with the last job. */
   troubleMs?: number;
+  /** A folder for what each process says, debug lines included. */
+  logs?: string;
   say?: (line: string) => void;
 }
 
@@ -55,13 +57,14 @@ export async function runChaos({
   seed,
   store = "sqlite",
   troubleMs,
+  logs,
   say = () => undefined,
 }: ChaosOptions): Promise<ChaosReport> {
   const startedAt = performance.now();
   const random = seededRandom(seed);
   await using stack = new AsyncDisposableStack();
   const engine = stack.use(await startCountingEngine(seededRandom(seed + 1)));
-  const fleet = stack.use(await startFleet(engine, { random, store }));
+  const fleet = stack.use(await startFleet(engine, { random, store, logs }));
   const names = Array.from({ length: jobs }, (_, index) => `job-${index}`);
   const call = (path: string, init: RequestInit = {}) =>
     untilAnswered(() =>
@@ -132,6 +135,7 @@ interface Fleet extends AsyncDisposable {
 }
 
 interface Member {
+  name: string;
   here: Place;
   proxy: CuttingProxy;
   agent: Muster;
@@ -139,8 +143,11 @@ interface Member {
 
 async function startFleet(
   engine: CountingEngine,
-  { random, store }: { random: Random; store: ChaosStore },
+  { random, store, logs }: { random: Random; store: ChaosStore; logs: string | undefined },
 ): Promise<Fleet> {
+  if (logs !== undefined) mkdirSync(logs, { recursive: true });
+  const logged = (name: string) => (logs === undefined ? {} : { log: join(logs, `${name}.log`) });
+  const level = logs === undefined ? {} : { LOG_LEVEL: "debug" };
   await using starting = new AsyncDisposableStack();
   const nats = store === "nats" ? starting.use(await startNatsServer()) : null;
   const ports = await Promise.all(Array.from({ length: nats ? GATEWAYS : 1 }, () => closedPort()));
@@ -164,17 +171,14 @@ async function startFleet(
   const startCoordinator = (port: number) => {
     const where = nats?.url ?? join(shared.folder, "jobs.db");
     const args = ["coordinator", "--listen", `127.0.0.1:${port}`, "--store", where, ...TERMS];
-    return startMuster(args, { ...shared.env, COORDINATOR_TOKEN: TOKEN });
+    const env = { ...shared.env, ...level, COORDINATOR_TOKEN: TOKEN };
+    return startMuster(args, env, logged(`coordinator-${ports.indexOf(port) + 1}`));
   };
-  const startWorker = (here: Place, proxy: CuttingProxy) =>
-    startMuster(["start"], {
-      ...here.env,
-      WORKER_TYPE: "chaos",
-      WORKER_TYPES_FILE: catalog,
-      OPENAI_URL: engine.url,
-      COORDINATOR_URL: `ws://127.0.0.1:${proxy.port}`,
-      COORDINATOR_TOKEN: TOKEN,
-    });
+  const startWorker = ({ here, proxy, name }: Omit<Member, "agent">) => {
+    const worker = { WORKER_TYPE: "chaos", WORKER_TYPES_FILE: catalog, OPENAI_URL: engine.url };
+    const coordinator = { COORDINATOR_URL: `ws://127.0.0.1:${proxy.port}`, COORDINATOR_TOKEN: TOKEN };
+    return startMuster(["start"], { ...here.env, ...level, ...worker, ...coordinator }, logged(name));
+  };
   const coordinators = ports.map((port) => ({ port, process: startCoordinator(port) }));
   const members: Member[] = [];
   for (const coordinator of coordinators) starting.defer(() => coordinator.process[Symbol.asyncDispose]());
@@ -182,7 +186,8 @@ async function startFleet(
   for (let index = 0; index < WORKERS; index += 1) {
     const here = starting.use(place());
     const proxy = starting.use(await startCuttingProxy(nextPort));
-    const member = { here, proxy, agent: startWorker(here, proxy) };
+    const about = { name: `worker-${index + 1}`, here, proxy };
+    const member = { ...about, agent: startWorker(about) };
     members.push(member);
     // Before its folder goes: a worker that lives would write there.
     starting.defer(() => member.agent[Symbol.asyncDispose]());
@@ -194,13 +199,13 @@ async function startFleet(
       member.agent.kill("SIGKILL");
       await member.agent.exited;
       await sleep(random.between(0, 500));
-      member.agent = startWorker(member.here, member.proxy);
+      member.agent = startWorker(member);
     },
     "stop a worker": async () => {
       const member = random.oneOf(members);
       member.agent.kill("SIGTERM");
       await member.agent.exited;
-      member.agent = startWorker(member.here, member.proxy);
+      member.agent = startWorker(member);
     },
     "cut a worker's socket": async () => random.oneOf(members).proxy.cut(),
     "stall a worker's socket": async () => {

@@ -6,7 +6,7 @@ import { ConnectionPool } from "../../../src/fetch/transfer/connection-pool.ts";
 import { DigestFeed } from "../../../src/fetch/transfer/digest-feed.ts";
 import { localDigester } from "../../../src/fetch/transfer/digesters.ts";
 import { fetchRange } from "../../../src/fetch/transfer/fetch-range.ts";
-import { createLimits } from "../../../src/fetch/transfer/limits.ts";
+import { createLimits, createPace } from "../../../src/fetch/transfer/limits.ts";
 import { SlotPool } from "../../../src/fetch/transfer/slots.ts";
 import { PartialFile } from "../../../src/store/partial-file.ts";
 import { type Range, totalBytes } from "../../../src/store/ranges.ts";
@@ -46,7 +46,7 @@ function fetchFrom({ url }: FileServer, range: Range, { claim = createClaim(rang
     source,
     claim,
     { partial, digest, onReceived: () => undefined, onNoted },
-    { pool, limits: createLimits(0, null), signal },
+    { pool, limits: createLimits(0, createPace(null)), signal },
   );
 }
 

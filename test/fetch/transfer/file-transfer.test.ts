@@ -7,7 +7,7 @@ import type { ErrorCode } from "../../../src/errors.ts";
 import { ConnectionPool } from "../../../src/fetch/transfer/connection-pool.ts";
 import { type DigestStart, localDigester } from "../../../src/fetch/transfer/digesters.ts";
 import type { FetchJob } from "../../../src/fetch/transfer/file-transfer.ts";
-import { createLimits, type SharedLimits } from "../../../src/fetch/transfer/limits.ts";
+import { createLimits, createPace, type SharedLimits } from "../../../src/fetch/transfer/limits.ts";
 import { Scheduler } from "../../../src/fetch/transfer/scheduler.ts";
 import { SlotPool } from "../../../src/fetch/transfer/slots.ts";
 import type { Digest } from "../../../src/model.ts";
@@ -37,7 +37,7 @@ let retries: ErrorCode[];
 let bytes: number;
 beforeEach(() => {
   slots = new SlotPool(SLOTS);
-  limits = createLimits(CONNECTIONS - 1, null);
+  limits = createLimits(CONNECTIONS - 1, createPace(null));
   scheduler = new Scheduler(limits, CONNECTIONS);
   folder = temporaryFolder();
   notes = [];

@@ -1,7 +1,6 @@
 /**
  * What the page knows of the fleet, and what follows from it.
- * @import { JobCounts } from "../../jobs/jobs.ts"
- * @import { FleetChange, FleetHello, LostWorker } from "../fleet-events.ts"
+ * @import { FleetChange, FleetCounts, FleetHello, LostWorker } from "../fleet-events.ts"
  * @import { JobSummary, ModelSummary, WorkerSummary } from "../summaries.ts"
  * @import { ThroughputPoint } from "../throughput.ts"
  */
@@ -54,8 +53,8 @@ export class Fleet {
   workers = new Map();
   /** Oldest first. @type {Map<string, JobSummary>} */
   jobs = new Map();
-  /** @type {JobCounts} */
-  counts = { queued: 0, assigned: 0 };
+  /** @type {FleetCounts} */
+  counts = { queued: 0, assigned: 0, queuedByKind: null };
   /** @type {ThroughputPoint[]} */
   throughput = [];
   /** @type {LostWorker[]} */

@@ -5,6 +5,7 @@ import { startFeed } from "./feed.js";
 import { Fleet } from "./fleet.js";
 import { duration } from "./format.js";
 import { jobsPanel } from "./jobs.js";
+import { modelOrders } from "./model-orders.js";
 import { modelsPanel } from "./models.js";
 import { ApiError, call, forgetKey, hasKey, keepKey } from "./session.js";
 import { startTheme } from "./theme.js";
@@ -18,7 +19,8 @@ const fleet = new Fleet();
 const announce = (text) => setText(byId("announcer"), text);
 const detail = detailSheet({ fleet });
 const workers = workersPanel({ fleet, onOpen: detail.openWorker });
-const models = modelsPanel({ fleet });
+const orders = modelOrders({ fleet });
+const models = modelsPanel({ fleet, onRemove: orders.remove });
 /** @param {unknown} error */
 const onJobsError = (error) => announce(error instanceof Error ? error.message : String(error));
 const jobs = jobsPanel({ fleet, onOpen: detail.openJob, onError: onJobsError });
@@ -50,6 +52,7 @@ function showFleet() {
   byId("sign-in").hidden = true;
   byId("fleet").hidden = false;
   byId("sign-out").hidden = !hasKey();
+  detail.start();
   feed?.stop();
   feed = startFeed({
     onEvent(event, data) {
@@ -91,6 +94,7 @@ function askForKey(message = "") {
   feed = null;
   forgetKey();
   detail.close();
+  orders.close();
   byId("fleet").hidden = true;
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
@@ -122,7 +126,8 @@ byId("sign-in-form").addEventListener("submit", async (event) => {
     keepKey(key);
     input.value = "";
     showFleet();
-    byId("workers").focus();
+    // What the address says is open has the focus.
+    if (!document.querySelector("dialog[open]")) byId("workers").focus();
   } catch (error) {
     const isRefusal = error instanceof ApiError && error.isRefusal;
     const why =

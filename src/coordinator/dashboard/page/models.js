@@ -10,15 +10,20 @@ import { bar, stateLabel } from "./parts.js";
 
 const STATES = /** @type {const} */ (["ready", "loading", "stored", "fetching", "requested", "failed"]);
 
-/** @param {{ fleet: Fleet }} options */
-export function modelsPanel({ fleet }) {
+/** @param {{ fleet: Fleet, onRemove: (model: string) => void }} options */
+export function modelsPanel({ fleet, onRemove }) {
   const renderRows = keyedList(byId("model-rows"), {
     key: (/** @type {FleetModel} */ { model }) => model,
     create({ model }) {
       const cell = h("td");
+      const remove = h(
+        "button",
+        { type: "button", class: "link", "aria-label": `Remove ${model}`, onclick: () => onRemove(model) },
+        "Remove",
+      );
       let before = "";
       return {
-        element: h("tr", {}, h("th", { scope: "row" }, model), cell),
+        element: h("tr", {}, h("th", { scope: "row" }, model), cell, h("td", { class: "cell-remove" }, remove)),
         update(entry) {
           const now = JSON.stringify([...entry.states, entry.fetching]);
           if (now !== before) cell.replaceChildren(...statesOf(entry));

@@ -32,23 +32,38 @@ export class ApiError extends Error {
   }
 }
 
+/** @param {unknown} error */
+export function errorText(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * @typedef {object} CallOptions
+ * @property {string} [method]
+ * @property {unknown} [body] As JSON
+ * @property {AbortSignal} [signal]
+ * @property {string | null} [key] This one, not the one that is kept
+ */
+
 /**
  * @param {string} path
- * @param {{ method?: string, signal?: AbortSignal, key?: string | null }} [options] `key`: this one, not the one that is kept
+ * @param {CallOptions} [options]
  * @returns {Promise<Response>} of success; throws ApiError otherwise
  */
-export async function call(path, { method = "GET", signal, key = sessionStorage.getItem(NAME) } = {}) {
+export async function call(path, { method = "GET", body: sent, signal, key = sessionStorage.getItem(NAME) } = {}) {
   const headers = new Headers();
   if (key !== null) headers.set("authorization", `Bearer ${key}`);
-  const response = await fetch(path, { method, headers, signal, cache: "no-store", credentials: "omit" });
+  if (sent !== undefined) headers.set("content-type", "application/json");
+  const body = sent === undefined ? undefined : JSON.stringify(sent);
+  const response = await fetch(path, { method, headers, body, signal, cache: "no-store", credentials: "omit" });
   if (response.ok) return response;
-  const body = await response.json().catch(() => null);
-  throw new ApiError(response.status, body?.error?.message ?? `The coordinator answered ${response.status}.`);
+  const answer = await response.json().catch(() => null);
+  throw new ApiError(response.status, answer?.error?.message ?? `The coordinator answered ${response.status}.`);
 }
 
 /**
  * @param {string} path
- * @param {{ method?: string, signal?: AbortSignal }} [options]
+ * @param {CallOptions} [options]
  */
 export async function callJson(path, options) {
   return (await call(path, options)).json();

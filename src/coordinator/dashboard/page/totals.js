@@ -5,7 +5,9 @@ import { bar, mark } from "./parts.js";
 
 /**
  * The four tiles at the top.
+ * @import { Child } from "./dom.js"
  * @import { Fleet } from "./fleet.js"
+ * @import { FleetCounts } from "../fleet-events.ts"
  * @import { ThroughputPoint } from "../throughput.ts"
  */
 
@@ -48,6 +50,7 @@ export function renderTotals(fleet) {
       h("small", {}, ` running, ${count(fleet.counts.queued)} queued`),
     ),
     bar(totals.slots > 0 ? totals.busy / totals.slots : null),
+    byKind(fleet.counts),
     h(
       "p",
       { class: "quiet" },
@@ -55,6 +58,18 @@ export function renderTotals(fleet) {
     ),
   ]);
   renderThroughput(fleet);
+}
+
+/**
+ * What waits, where there are several kinds of it.
+ * @param {FleetCounts} counts
+ */
+function byKind({ queuedByKind }) {
+  const kinds = Object.entries(queuedByKind ?? {}).filter(([, n]) => n > 0);
+  return (
+    kinds.length > 0 &&
+    h("p", { class: "quiet" }, `Queued: ${kinds.map(([kind, n]) => `${count(n)} ${kind}`).join(", ")}`)
+  );
 }
 
 /**
@@ -139,7 +154,7 @@ function part(state, n, name) {
 
 /**
  * @param {string} id
- * @param {(Node | string)[]} children
+ * @param {Child[]} children
  */
 function fill(id, children) {
   const next = h("div", {}, ...children);

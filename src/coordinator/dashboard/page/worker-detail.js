@@ -1,6 +1,6 @@
 import { h } from "./dom.js";
 import { clock, memory, memoryOf, progress, roughly, round, size } from "./format.js";
-import { jobTime } from "./jobs.js";
+import { JOB_STATE_NAMES, jobTime } from "./jobs.js";
 import { bar, facts, shareOf, stateLabel } from "./parts.js";
 
 /**
@@ -10,11 +10,17 @@ import { bar, facts, shareOf, stateLabel } from "./parts.js";
  */
 
 /**
- * @param {WorkerView} worker
- * @param {JobSummary[]} jobs
- * @param {{ now: number, onJob: (job: JobSummary) => void }} context
+ * @typedef {object} Context
+ * @property {number} now
+ * @property {(job: JobSummary) => void} onJob
+ * @property {(() => void) | null} onMore Where more jobs than these ended there
  */
-export function workerParts(worker, jobs, { now, onJob }) {
+
+/**
+ * @param {{ worker: WorkerView, jobs: JobSummary[], past: JobSummary[] }} what `past`: jobs that ended there
+ * @param {Context} context
+ */
+export function workerParts({ worker, jobs, past }, { now, onJob, onMore }) {
   const { hardware, vitals, engines, models } = worker;
   const ram = hardware.memory.limitBytes ?? hardware.memory.totalBytes;
   const free = vitals ? Object.values(vitals.slotsFree).reduce((all, n) => all + n, 0) : 0;
@@ -25,6 +31,13 @@ export function workerParts(worker, jobs, { now, onJob }) {
       hardware.gpus.length === 0 ? h("p", { class: "quiet" }, "None; it works on the CPU.") : gpuTable(worker),
     ),
     part("Models", models.length === 0 ? h("p", { class: "quiet" }, "None yet.") : modelTable(models)),
+    part(
+      "Jobs that ended here",
+      past.length === 0 ? h("p", { class: "quiet" }, "None that is still kept.") : pastTable(past, { now, onJob }),
+      ...(onMore
+        ? [h("p", { class: "pager" }, h("button", { type: "button", "data-focus": "more", onclick: onMore }, "More"))]
+        : []),
+    ),
     part("Engines", engines.length === 0 ? h("p", { class: "quiet" }, "None was found.") : engineTable(engines)),
     part(
       "Machine",
@@ -135,23 +148,45 @@ function engineTable(engines) {
 
 /**
  * @param {JobSummary[]} jobs
- * @param {{ now: number, onJob: (job: JobSummary) => void }} context
+ * @param {Pick<Context, "now" | "onJob">} context
  */
 function jobTable(jobs, { now, onJob }) {
+  const rows = jobs.map((job) =>
+    h("tr", {}, jobCell(job, onJob), h("td", {}, job.kind), h("td", { class: "number" }, jobTime(job, now))),
+  );
+  return table(["Job", "Kind", "Time#"], rows);
+}
+
+/**
+ * @param {JobSummary[]} jobs
+ * @param {Pick<Context, "now" | "onJob">} context
+ */
+function pastTable(jobs, { now, onJob }) {
   const rows = jobs.map((job) =>
     h(
       "tr",
       {},
-      h(
-        "th",
-        { scope: "row" },
-        h("button", { type: "button", class: "open", "data-job": job.id, onclick: () => onJob(job) }, job.model),
-      ),
-      h("td", {}, job.kind),
+      jobCell(job, onJob),
+      h("td", {}, stateLabel(job.state, job.errorCode ?? JOB_STATE_NAMES[job.state])),
+      h("td", { class: "number" }, `${roughly(now - (job.finishedAt ?? now))} ago`),
       h("td", { class: "number" }, jobTime(job, now)),
     ),
   );
-  return table(["Job", "Kind", "Time#"], rows);
+  return table(["Job", "End", "When#", "Took#"], rows);
+}
+
+/**
+ * @param {JobSummary} job
+ * @param {(job: JobSummary) => void} onJob
+ */
+function jobCell(job, onJob) {
+  const label = `${job.model}, ${job.kind}, job ${job.id}`;
+  const attributes = { class: "open", "data-focus": job.id, "aria-label": label };
+  return h(
+    "th",
+    { scope: "row" },
+    h("button", { type: "button", ...attributes, onclick: () => onJob(job) }, job.model),
+  );
 }
 
 /**

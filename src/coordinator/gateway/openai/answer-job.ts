@@ -4,10 +4,10 @@ import type { JobRecord } from "../../jobs/job-record.ts";
 import type { JobEvents } from "../../jobs/jobs.ts";
 import type { Answer, Call, Handle } from "../answer.ts";
 import { errorAnswer, errorBody, jobErrorOf } from "../api-error.ts";
+import { servableModel } from "../asked-model.ts";
 import { openEventStream } from "../event-stream.ts";
 import { orderOf } from "../order.ts";
 import { readJson } from "../read-body.ts";
-import { checkModel } from "../served-models.ts";
 import { type OpenAiRequest, REQUESTS } from "./requests.ts";
 import { type StreamedAnswer, StreamedPages, StreamedText } from "./streamed-answer.ts";
 
@@ -17,7 +17,7 @@ export function answerJob(kind: JobKind): Handle {
     const body = await readJson(call, REQUESTS[kind]);
     await call.gateway.limits.admit(call.caller);
     const { model: asked, stream, stream_options: _options, ...input } = body;
-    const model = checkModel(call, { kind, model: asked });
+    const model = servableModel(call, { kind, model: asked });
     const isStreamed = stream === true && kind !== "embedding";
     const request = { kind, model, input, stream: isStreamed, client: call.caller.name, ...orderOf(call) };
     const { job, events } = await call.gateway.jobs.attend(request);

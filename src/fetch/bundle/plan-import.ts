@@ -1,0 +1,87 @@
+import { MusterError, toMusterError } from "../../errors.ts";
+import { hasSize } from "../../store/has-size.ts";
+import { storeOf } from "../../store/model-store.ts";
+import { partialBytes } from "../../store/partial-file.ts";
+import { findContent, isShareable } from "../known-content.ts";
+import type { SyncContext } from "../sync-context.ts";
+import { type BundledModel, contentName } from "./bundle-manifest.ts";
+import type { Bundle } from "./open-bundle.ts";
+import { isToStore, stateOnVolume, type VolumeState } from "./volume-state.ts";
+
+export interface ImportPlan {
+  models: { model: BundledModel; found: VolumeState; missingBytes: number }[];
+  /** Of all models in the bundle, each content once. */
+  bytes: number;
+  missingBytes: number;
+  missingFiles: number;
+}
+
+export interface ImportContext extends SyncContext {
+  signal: AbortSignal;
+  /** Also takes models to the bundle's revision that have another; so many of the revisions before are kept then. Null: they stay. */
+  update: { keepRevisions: number } | null;
+}
+
+/** What of a bundle the volume lacks. */
+export async function planImport({ models }: Pick<Bundle, "models">, context: ImportContext): Promise<ImportPlan> {
+  const { layout, update } = context;
+  const all = new Map(models.flatMap(({ files }) => files).map((file) => [contentName(file), file.size]));
+  const plan: ImportPlan = { models: [], bytes: sum([...all.values()]), missingBytes: 0, missingFiles: 0 };
+  const counted = new Set<string>();
+  for (const model of models) {
+    const found = await stateOnVolume(model, layout);
+    const missing = isToStore(found, update !== null) ? await missingContents(model, context) : [];
+    const own = missing.filter(({ place }) => !counted.has(place));
+    for (const { place } of own) counted.add(place);
+    plan.models.push({ model, found, missingBytes: sum(own.map(({ bytes }) => bytes)) });
+    plan.missingFiles += own.length;
+  }
+  plan.missingBytes = sum(plan.models.map(({ missingBytes }) => missingBytes));
+  return plan;
+}
+
+/** For all of them, before anything is written: half a restore helps nobody. */
+export async function checkSpace({ models }: ImportPlan, { layout, disk }: SyncContext): Promise<void> {
+  const roots = Map.groupBy(models, ({ model }) => storeOf(layout, model.source).root);
+  const reservations = [];
+  try {
+    for (const [root, those] of roots) {
+      const bytes = sum(those.map(({ missingBytes }) => missingBytes));
+      if (bytes > 0) reservations.push(await disk.reserve(root, bytes, "The bundle"));
+    }
+  } catch (error) {
+    throw inOwnWords(toMusterError(error));
+  } finally {
+    for (const reservation of reservations) reservation.release();
+  }
+}
+
+async function missingContents(
+  { source, location, requestedRevision, revision, files }: BundledModel,
+  { layout }: SyncContext,
+): Promise<{ place: string; bytes: number }[]> {
+  const store = storeOf(layout, source);
+  const folder = store.ingest(location);
+  const known = await findContent(layout, files);
+  const found = new Map<string, number>();
+  for (const file of files) {
+    const target = store.blob({ location, requestedRevision, revision }, file);
+    if (known.has(file.digest.hex) || (await hasSize(target, file.size))) continue;
+    const bytes = file.size - partialBytes(folder, file.digest, file.size);
+    // A large content that several models have is written once, and linked; small ones each write.
+    found.set(isShareable(file) ? contentName(file) : target, bytes);
+  }
+  return [...found].map(([place, bytes]) => ({ place, bytes }));
+}
+
+/** What a fetch is told to run again is this import here. */
+export function inOwnWords(error: MusterError): MusterError {
+  const hint = error.hint.replaceAll("`muster sync`", "the same `muster import`");
+  return hint === error.hint
+    ? error
+    : new MusterError(error.code, error.message, { ...error, hint, cause: error.cause });
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((all, count) => all + count, 0);
+}
