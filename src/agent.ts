@@ -61,7 +61,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   const http = leaving.adopt(await startHttp({ port: config.httpPort, host: config.httpHost, board, log }), (server) =>
     server.close(),
   );
-  const fetching = leaving.use(await openFetch(config, log, running));
+  const fetching = leaving.use(await openFetch({ ...config, workerId: state.workerId }, log, running));
   const view = createAgentView({ board, log, catalog, layout: fetching.layout });
   const volume = keepVolume({ config, layout: fetching.layout, board, log, signal: running });
   leaving.defer(() => {
@@ -96,7 +96,7 @@ export async function runAgent({ config, log, engine, signal, hurry }: AgentOpti
   });
   const local = leaving.adopt(
     await startLocalApi({
-      ...{ folder: state.folder, jobs, board, log },
+      ...{ folder: state.folder, jobs, board, log, engineOf: (name) => engines.find(name) },
       onCommand: (type) =>
         view.obey(
           { type },

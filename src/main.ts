@@ -3,6 +3,7 @@ import { enableCompileCache } from "node:module";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalogCommands } from "./cli/catalog-commands.ts";
 import { addRevisionCommands } from "./cli/revision-commands.ts";
+import { addToolCommands } from "./cli/tool-commands.ts";
 import { addVolumeCommands } from "./cli/volume-commands.ts";
 import { EXIT } from "./errors.ts";
 import { VERSION } from "./system.ts";
@@ -107,7 +108,8 @@ command(
     .command("plan")
     .description("show hardware, the models and variants that fit, and what would be fetched; fetches no weights")
     .argument("[names...]", "worker type or models of the catalog; WORKER_TYPE where none is given")
-    .option(...json),
+    .option(...json)
+    .addHelpText("after", "\nExamples:\n  docker exec worker muster plan\n  muster plan embedding --json"),
   async (names: string[], options) => (await import("./cli/plan.ts")).plan(names, options as { json?: boolean }),
 );
 
@@ -115,12 +117,14 @@ command(
   program
     .command("status")
     .description("show what the running agent is doing")
-    .option(...json),
+    .option(...json)
+    .addHelpText("after", "\nExamples:\n  docker exec worker muster status\n  muster status --json | jq .models"),
   async (options) => (await import("./cli/status.ts")).status(options as { json?: boolean }),
 );
 
 addVolumeCommands(program, command);
 addCatalogCommands(program, command);
+addToolCommands(program, command);
 addRevisionCommands(program, command);
 
 command(
@@ -128,21 +132,27 @@ command(
     .command("health")
     .description("exit 0 while the agent is alive (for HEALTHCHECK)")
     .option("--ready", "exit 0 only while work may be sent to it")
-    .option(...json),
+    .option(...json)
+    .addHelpText("after", "\nExamples:\n  muster health\n  docker exec worker muster health --ready"),
   async (options) => (await import("./cli/health.ts")).health(options as { json?: boolean; ready?: boolean }),
 );
 
 command(
   program
     .command("doctor")
-    .description("check GPU, volume, catalog, hub, coordinator and engines, and say what to do")
-    .option(...json),
+    .description("check GPU, container, volume, catalog, sources, token, coordinator and engines, and say what to do")
+    .option(...json)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  docker exec worker muster doctor\n  docker run --rm -e WORKER_TYPE=gpu-worker -v /data/ai-models:/models IMAGE muster doctor --json",
+    ),
   async (options) => (await import("./cli/doctor.ts")).doctor(options as { json?: boolean }),
 );
 
 const run = program
   .command("run")
-  .description("have the running agent do a job: chat, embed, ocr; it takes a slot like any other (each has --json)");
+  .description("have the running agent do a job: chat, embed, ocr; it takes a slot like any other (each has --json)")
+  .addHelpText("after", "\nExample:\n  docker exec worker muster run chat 'Why is the sky blue?'");
 
 /** Options of every job. */
 const jobCommand = (name: string) =>
@@ -192,7 +202,8 @@ command(
   program
     .command("jobs")
     .description("show the jobs under way and the slots that are free")
-    .option(...json),
+    .option(...json)
+    .addHelpText("after", "\nExample:\n  docker exec worker muster jobs"),
   async (options) => (await import("./cli/jobs.ts")).jobs(options as { json?: boolean }),
 );
 
@@ -206,7 +217,8 @@ for (const [name, description] of Object.entries(orders)) {
     program
       .command(name)
       .description(description)
-      .option(...json),
+      .option(...json)
+      .addHelpText("after", `\nExample:\n  docker exec worker muster ${name}`),
     async (options) => (await import("./cli/order.ts")).order(name as keyof typeof orders, options as object),
   );
 }

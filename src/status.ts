@@ -1,4 +1,4 @@
-import type { ErrorData } from "./errors.ts";
+import type { ErrorCode, ErrorData } from "./errors.ts";
 import type { Hardware } from "./hardware.ts";
 import type { JobOutcome, JobRef } from "./job.ts";
 import type { Engine, JobKind, ModelState, Source } from "./model.ts";
@@ -72,13 +72,23 @@ export interface VolumeStatus {
   scrub: ScrubStatus | null;
 }
 
+/** What a fetch has done. */
+export type FetchEvent =
+  /** `shared`: another model or another tool had them; `discarded`: what came was not right. */
+  | { type: "bytes"; outcome: "fetched" | "shared" | "discarded"; bytes: number }
+  /** An attempt failed so, and is followed by another. */
+  | { type: "retry"; code: ErrorCode }
+  /** It is over. `seconds`: since it was known what is missing; null where that never was. */
+  | { type: "end"; outcome: "stored" | ErrorCode; seconds: number | null };
+
 /** What happened on the volume, for who counts it. */
 export type VolumeEvent =
   /** A record is gone. */
   | { type: "eviction" }
   | { type: "verified"; bytes: number }
   | { type: "wrong-file"; source: Source }
-  | { type: "lease-wait"; seconds: number };
+  | { type: "lease-wait"; seconds: number }
+  | { type: "fetch"; source: Source; event: FetchEvent };
 
 /** A job that this worker runs. */
 export interface RunningJob extends JobRef {

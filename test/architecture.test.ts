@@ -29,6 +29,10 @@ const EXCEPTIONS: Record<string, { imports: string[]; because: string }> = {
   "src/main.ts": { imports: ["cli"], because: "it starts the commands" },
   "src/cli/start.ts": { imports: ["src/agent.ts"], because: "it runs the agent" },
   "src/cli/coordinator.ts": { imports: ["coordinator"], because: "it runs the coordinator" },
+  "src/cli/doctor/coordinator.ts": {
+    imports: ["src/register/handshake.ts"],
+    because: "`muster doctor` shows the coordinator the token as the agent does",
+  },
   "src/remembered-models.ts": {
     imports: ["src/store/write-durably.ts"],
     because: "its file has to be whole after a power cut, too",

@@ -11,6 +11,8 @@ function shape(text: string): string {
     .replaceAll(/\d{4}-\d\d-\d\d[T ][\d:.]+Z?/g, "TIME")
     .replaceAll(/^TIME INFO .*\n/gm, "")
     .replaceAll(/\d+(\.\d+)? ([kMGT]?B)\b/g, "SIZE")
+    .replaceAll(/ in [\d.]+ s \(/g, " in TIME (")
+    .replaceAll(/ by \S+@\S+:/g, " by USER@HOST:")
     .replaceAll(/127\.0\.0\.1:\d+/g, "HOST")
     .replaceAll(/[█▒░]+/g, "BAR")
     .replaceAll(/ +/g, " ")

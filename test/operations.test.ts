@@ -202,6 +202,21 @@ test("Downloads are slow", async ({ task }) => {
   gate.open();
 });
 
+test("A model loads slowly", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  await tryEntry(task.name, here);
+});
+
+test("A model is gone", async ({ task }) => {
+  await using hub = await startMiniLmHub();
+  using here = worker(hub);
+  await runMuster(["sync"], here.env);
+  expect(await runMuster(["remove", MINILM, "--yes"], here.env)).toMatchObject({ code: 0 });
+  await tryEntry(task.name, here);
+});
+
 test("A new revision of a model is worse", async ({ task }) => {
   await using hub = await startMiniLmHub();
   using here = worker(hub);

@@ -16,6 +16,14 @@ export function age(text: string): number {
   return Number(amount) * (DURATIONS[unit] ?? 0);
 }
 
+/** An age such as `7d`, or a date. */
+export function since(text: string): { ago: number } | { at: number } {
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(at)) return { at };
+  if (/^\d+(\.\d+)?[smhdw]$/.test(text)) return { ago: age(text) };
+  throw new InvalidArgumentError("Allowed: an age such as 7d, or a date such as 2026-11-01 or 2026-11-01T08:00:00Z.");
+}
+
 /** `500GB` in bytes; decimal units, or binary ones such as GiB. */
 export function size(text: string): number {
   const [, amount, unit = ""] = /^(\d+(?:\.\d+)?) ?((?:[kMGT]|[KMGT]i)?)B$/.exec(text) ?? [];

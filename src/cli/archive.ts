@@ -26,7 +26,7 @@ export interface ArchiveOptions extends GlobalOptions {
  */
 export async function archive(name: string, folder: string, options: ArchiveOptions): Promise<number> {
   const volume = await openVolume({ logTo: process.stderr.isTTY ? "quiet" : "stderr" });
-  const { config, layout, log, signal } = volume;
+  const { config, layout, log, audit, signal } = volume;
   const { copy = false, dryRun = false } = options;
   if (parsePlace(folder)?.kind !== "path") {
     throw new MusterError("USAGE", `${JSON.stringify(folder)} is no folder to archive to.`, {
@@ -67,8 +67,12 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
   const onPlan = dryRun ? () => undefined : progress.onPlan;
   const plan = await pushModel(model, target, { signal, dryRun, onPlan, onBytes: progress.onBytes });
   progress[Symbol.dispose]();
+  const to = target.name;
+  if (!dryRun) await audit.note({ action: "archived", model, files: model.files, to });
   if (!dryRun && !copy) {
-    const removal = await removeModel(layout, model.key, signal);
+    const removal = await removeModel(layout, model.key, signal, () =>
+      audit.note({ action: "removed", model, files: model.files, why: `archived to ${to}` }),
+    );
     if (removal.outcome === "held") throw inUse(model.location, removal.holders);
     if (removal.outcome === "pinned") throw isPinned(model);
     if (removal.outcome === "busy") throw beingWritten(model.location);

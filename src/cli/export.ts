@@ -41,6 +41,10 @@ export async function exportModels(args: string[], flags: ExportFlags): Promise<
   const { all: _, dryRun = false, json = false } = flags;
   const name = chosen.length === 1 ? (chosen[0]?.model.location ?? "") : `${chosen.length} models`;
   const result = dryRun ? null : await write(plan, target, name, { volume, flags });
+  if (result) {
+    const to = target.kind === "stream" ? "standard output" : target.path;
+    for (const { model } of chosen) await volume.audit.note({ action: "exported", model, files: model.files, to });
+  }
   const data = {
     bundle: { id: plan.id, target: args.at(-1), bytes: result?.bytes ?? plan.bytes, files: result?.files ?? [] },
     models: chosen.map(({ model: { key, source, location, revision, bytes: size } }) => {

@@ -1,6 +1,7 @@
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { Catalog } from "../select/worker-types.ts";
+import { type AuditTrail, openAudit } from "../store/audit/audit-trail.ts";
 import { type InventoryEntry, takeInventory } from "../store/inventory.ts";
 import { createLayout, type Layout } from "../store/layout.ts";
 import { type CatalogUse, catalogIfReadable, catalogUses } from "./catalog-models.ts";
@@ -15,6 +16,8 @@ export interface Volume {
   /** By record key. */
   uses: ReadonlyMap<string, CatalogUse>;
   entries: InventoryEntry[];
+  /** Where is noted what is done. */
+  audit: AuditTrail;
   /** Aborted by SIGTERM and SIGINT. */
   signal: AbortSignal;
 }
@@ -28,5 +31,6 @@ export async function openVolume({ logTo = "quiet" }: { logTo?: "quiet" | "stder
   const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
   const catalog = await catalogIfReadable(config, log);
   const entries = await takeInventory(layout);
-  return { config, log, layout, catalog, uses: catalogUses(catalog), entries, signal: stop.signal };
+  const audit = openAudit({ layout, config, log });
+  return { config, log, layout, audit, catalog, uses: catalogUses(catalog), entries, signal: stop.signal };
 }

@@ -1,12 +1,12 @@
 import { EXIT, toMusterError } from "../errors.ts";
 import { mapSome } from "../fetch/map-some.ts";
 import { bytes } from "../fetch/progress-log.ts";
+import type { StoredModel } from "../model.ts";
 import { openCatalog } from "../plan.ts";
 import { findWorkerType } from "../select/worker-types.ts";
 import { chooseRemovals, type PruneChoice } from "../store/choose-removals.ts";
 import { liveHolds } from "../store/holds.ts";
 import { supersededRevisions } from "../store/kept-revisions.ts";
-import type { Layout } from "../store/layout.ts";
 import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
 import { findGarbage } from "../store/sweep/find-garbage.ts";
 import type { Garbage } from "../store/sweep/garbage.ts";
@@ -55,10 +55,16 @@ export async function prune(options: PruneOptions): Promise<number> {
   const freed = choice.removals.reduce((sum, each) => sum + each.bytes, 0) + garbageBytes;
   if (!isNothing && !dryRun && !(await confirm(`Remove all of this, which frees ${bytes(freed)}?`, options)))
     return EXIT.ok;
-  const models = await removeAll(choice, layout, dryRun, signal).catch((error: unknown) => {
+  const models = await removeAll(choice, volume, dryRun).catch((error: unknown) => {
     throw volumeError(error, config.modelCacheDir);
   });
   const leftBehind = await sweep(garbage, { dryRun, signal });
+  const swept = leftBehind.filter(({ outcome }) => outcome === "removed");
+  if (swept.length > 0) {
+    const sweptBytes = swept.reduce((sum, each) => sum + each.bytes, 0);
+    const why = [...new Set(swept.map(({ kind }) => KINDS[kind]))].join(", ");
+    await volume.audit.note({ action: "swept", model: null, files: [], bytes: sweptBytes, why });
+  }
   const after = dryRun ? choice.bytesAfter : await usedBytes(layout.modelFolders);
   const isTooMuch = maxSize !== null && after > maxSize;
   const spared = choice.spared.map(({ entry, because }) => ({
@@ -111,7 +117,7 @@ async function keptModels(
   return kept;
 }
 
-async function removeAll({ removals }: PruneChoice, layout: Layout, dryRun: boolean, signal: AbortSignal) {
+async function removeAll({ removals }: PruneChoice, { layout, audit, signal }: Volume, dryRun: boolean) {
   const done: {
     key: string;
     location: string;
@@ -121,7 +127,8 @@ async function removeAll({ removals }: PruneChoice, layout: Layout, dryRun: bool
   }[] = [];
   for (const { entry, bytes: freed, reason } of removals) {
     const { key, location } = entry.model;
-    const outcome = dryRun ? "planned" : (await removeModel(layout, key, signal)).outcome;
+    const note = (model: StoredModel) => audit.note({ action: "pruned", model, files: model.files, why: WHY[reason] });
+    const outcome = dryRun ? "planned" : (await removeModel(layout, key, signal, note)).outcome;
     done.push({ key, location, bytes: freed, reason, outcome });
   }
   return done;
@@ -149,13 +156,8 @@ async function removeOne({ path, remove }: Garbage, signal: AbortSignal): Promis
 }
 
 function describe({ removals, spared }: PruneChoice, garbage: readonly Garbage[]): string {
-  const why = {
-    superseded: "an earlier revision beyond KEEP_REVISIONS",
-    unused: "not used for long",
-    size: "used longest ago",
-  };
   const entries = removals.map(({ entry }) => entry);
-  const notes = removals.map(({ reason, bytes: freed }) => `${why[reason]}, frees ${bytes(freed)}`);
+  const notes = removals.map(({ reason, bytes: freed }) => `${WHY[reason]}, frees ${bytes(freed)}`);
   const kinds = Map.groupBy(garbage, ({ kind }) => kind);
   const sections = [
     ...(removals.length > 0 ? [modelTable(entries, notes)] : []),
@@ -167,6 +169,12 @@ function describe({ removals, spared }: PruneChoice, garbage: readonly Garbage[]
   ];
   return sections.join("\n");
 }
+
+const WHY = {
+  superseded: "an earlier revision beyond KEEP_REVISIONS",
+  unused: "not used for long",
+  size: "used longest ago",
+};
 
 const KINDS: Record<Garbage["kind"], string> = {
   removal: "a removal that was interrupted",

@@ -39,6 +39,7 @@ export async function push(name: string, destination: string, options: PushComma
   const onPlan = dryRun ? () => undefined : progress.onPlan;
   const plan = await pushModel(stored, target, { signal: stop.signal, dryRun, onPlan, onBytes: progress.onBytes });
   progress[Symbol.dispose]();
+  if (!dryRun) await fetching.audit?.note({ action: "pushed", model: stored, files: stored.files, to: target.name });
   print({ model: location, revision, target: target.name, dryRun, ...plan }, options, () => {
     return `${location} ${summary(plan, dryRun)} ${target.name}`;
   });

@@ -19,7 +19,7 @@ export interface RemoveOptions extends GlobalOptions {
 
 /** `muster remove MODEL…`: takes models off the volume, but for what other models share with them. */
 export async function remove(names: string[], options: RemoveOptions): Promise<number> {
-  const { config, layout, entries, uses, signal } = await openVolume();
+  const { config, layout, audit, entries, uses, signal } = await openVolume();
   const named = findAllStored(names, entries, uses);
   // With a model go the revisions that are kept of it.
   const whole = new Set(named.map(({ model }) => model.key));
@@ -41,7 +41,9 @@ export async function remove(names: string[], options: RemoveOptions): Promise<n
     const { key, location, bytes: size } = model;
     const result: RemovalOutcome | null = dryRun
       ? null
-      : await removeModel(layout, key, signal).catch((error: unknown) => {
+      : await removeModel(layout, key, signal, (record) =>
+          audit.note({ action: "removed", model: record, files: record.files }),
+        ).catch((error: unknown) => {
           throw volumeError(error, config.modelCacheDir);
         });
     models.push({ key, location, bytes: size, outcome: result?.outcome ?? "planned" });

@@ -126,7 +126,11 @@ async function carryOut(move: Move, volume: Volume, context: SyncContext, option
       onShared: progress.onBytes,
       onNote: (message, level) => log[level](message),
     });
-    const trimmed = await trimRevisions(layout, { key: model.key, keep: config.keepRevisions }, signal);
+    const trimmed = await trimRevisions(
+      layout,
+      { key: model.key, keep: config.keepRevisions, audit: volume.audit },
+      signal,
+    );
     return { move, fetchedBytes, trimmed, error: null };
   } catch (error) {
     signal.throwIfAborted();

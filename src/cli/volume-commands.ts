@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { age, rate, several, size } from "./amounts.ts";
+import { age, rate, several, since, size } from "./amounts.ts";
 import type { Define } from "./define.ts";
 
 /** The commands about the models on the volume; each loads when it runs. */
@@ -101,6 +101,22 @@ export function addVolumeCommands(program: Command, command: Define): void {
         "\nWithout a rule only what was left behind goes: unfinished files and temporary ones, leases, nameless blobs.\n\nExamples:\n  muster prune --dry-run\n  muster prune --older-than 30d --yes\n  muster prune --max-size 500GB --keep-type gpu-worker --keep-type ocr",
       ),
     async (options: Options) => (await import("./prune.ts")).prune(options),
+  );
+
+  command(
+    program
+      .command("audit")
+      .description("show who fetched, removed, pushed … what on the volume, of all hosts, in the order of time")
+      .option("--since <when>", "only from then on: an age such as 7d, or a date", since)
+      .option("--model <model>", MODEL)
+      .option("--action <action>", "only these: fetched, removed …; may be given several times", several)
+      .option("-f, --follow", "go on with what is done from now on")
+      .option("--json", "print JSON on standard output; with --follow a line each")
+      .addHelpText(
+        "after",
+        "\nExamples:\n  muster audit --since 7d\n  muster audit --model acme/tiny --json\n  docker exec worker muster audit --action removed --action pruned\n  muster audit --follow",
+      ),
+    async (options: Options) => (await import("./audit.ts")).audit(options),
   );
 
   command(

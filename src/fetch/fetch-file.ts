@@ -42,12 +42,13 @@ export async function fetchFile(
       });
       const job = toJob(from, { name: `${variant.location}: ${file.path}`, file, folder, patient: isPatient });
       try {
-        return await context.lanes.run(job, { signal, onBytes, onNote: progress.onNote });
+        return await context.lanes.run(job, { signal, onBytes, onNote: progress.onNote, onRetry: progress.onRetry });
       } catch (error) {
         const failure = toMusterError(error);
         // A link that brought bytes was a good one: of a large file over a slow line several run out.
         if (hasMoved && failure.code === "REDIRECT_EXPIRED") attempt = 0;
         if (!worthAnother(failure, { attempt, isPatient, from })) throw error;
+        progress.onRetry?.(failure.code);
         progress.onNote(`${failure.message} ${failure.hint}`, "warn");
       }
     }
@@ -55,20 +56,26 @@ export async function fetchFile(
   const fetchFrom = async (origin: Origin, isPatient: boolean) => {
     try {
       await fetchLocated(origin, isPatient);
+      progress.onOrigin?.(origin.name);
     } catch (error) {
       const failure = toMusterError(error);
       if (!isBrokenWay(failure) || !origin.fallback) throw error;
       const ask = { ...context.ask, signal };
       const stream = await origin.fallback(variant, model.revision, file, ask).catch(() => null);
       if (!stream) throw error;
+      progress.onRetry?.(failure.code);
       progress.onNote(`${failure.message} Going on with ${stream.name}, which is slower`, "warn");
       const name = `${variant.location}: ${file.path}`;
       await fetchStream({ stream, name, file, folder }, context.lanes, { ...progress, signal });
+      progress.onOrigin?.(stream.name);
     }
   };
   await tryOrigins(origins, fetchFrom, {
     signal,
-    onFailover: (error, next) => progress.onNote(`${error.message} Going on with ${next.name}`, "warn"),
+    onFailover(error, next) {
+      progress.onRetry?.(error.code);
+      progress.onNote(`${error.message} Going on with ${next.name}`, "warn");
+    },
     onWait: (origin, waitMs) => progress.onNote(waitNote(origin, waitMs), "warn"),
   });
   signal.throwIfAborted();

@@ -18,7 +18,7 @@ export interface StreamJob {
   folder: string;
 }
 
-type StreamCallbacks = Required<TransferCallbacks> & { signal: AbortSignal };
+type StreamCallbacks = TransferCallbacks & Required<Pick<TransferCallbacks, "signal" | "onBytes" | "onNote">>;
 
 /** Bytes that are asked for at once: more than that no stream has to keep in memory. */
 const PIECE_BYTES = 16 << 20;
@@ -39,7 +39,10 @@ export async function fetchStream(job: StreamJob, lanes: Lanes, callbacks: Strea
     const partial = PartialFile.open(job.folder, digest, size, { journaled });
     try {
       const bringPiece = () => readPiece(job, partial, { ...callbacks, pace: (bytes) => lanes.pace(bytes, signal) });
-      const onRetry = ({ message }: MusterError) => onNote(message, "warn");
+      const onRetry = ({ message, code }: MusterError) => {
+        callbacks.onRetry?.(code);
+        onNote(message, "warn");
+      };
       while (totalBytes(partial.done) < size)
         await retry(bringPiece, { retries: RETRIES, minDelayMs: 500, maxDelayMs: 30_000, signal, onRetry });
       const { algorithm, hex } = digest;
@@ -63,7 +66,7 @@ export async function fetchStream(job: StreamJob, lanes: Lanes, callbacks: Strea
 async function readPiece(
   { stream, name, folder, file: { size } }: StreamJob,
   partial: PartialFile,
-  { signal, onBytes, onNote, pace }: StreamCallbacks & { pace: (bytes: number) => Promise<void> },
+  { signal, onBytes, onNote, onRetry, pace }: StreamCallbacks & { pace: (bytes: number) => Promise<void> },
 ): Promise<void> {
   const [gap] = gaps(partial.done, { start: 0, end: size });
   if (!gap) return;
@@ -89,6 +92,7 @@ async function readPiece(
     const error = toMusterError(volumeError(cause, folder));
     // What brought bytes is worth trying again at once.
     if (!error.retryable || position === piece.start) throw error;
+    onRetry?.(error.code);
     onNote(error.message, "warn");
   } finally {
     note();

@@ -1,5 +1,6 @@
 import { hasSystemCode, MusterError, toMusterError } from "../errors.ts";
 import type { ModelSpec } from "../model.ts";
+import type { AuditAction } from "../store/audit/entry.ts";
 import { acquireLease, type Lease } from "../store/lease.ts";
 import { type ModelStore, storeOf } from "../store/model-store.ts";
 import { volumeError } from "../store/volume-error.ts";
@@ -19,6 +20,10 @@ export interface HeldModel {
   lease: Lease;
   /** Brings files in the place of fetching them. */
   bring?: typeof fetchFiles;
+  /** As the audit trail calls what is done; `fetched` where it is left out. */
+  action?: AuditAction;
+  /** Where `bring` has them from. */
+  from?: string;
 }
 
 /** Where what was found in place is taken away meanwhile, by another tool or a removal. */

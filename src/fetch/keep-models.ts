@@ -108,6 +108,9 @@ function untilAborted(observer: SyncObserver, signal: AbortSignal): SyncObserver
   return {
     onProgress: (progress) => void (signal.aborted || observer.onProgress(progress)),
     onNote: (...note) => void (signal.aborted || observer.onNote(...note)),
+    // What was done was done, whoever wants to hear of the model.
+    onLeaseWait: (...wait) => observer.onLeaseWait?.(...wait),
+    onFetchEvent: (...event) => observer.onFetchEvent?.(...event),
   };
 }
 

@@ -76,6 +76,7 @@ export function keepVolume({ config, layout, board, log, signal }: VolumeKeeperO
       onProgress: () => undefined,
       onNote: () => undefined,
       onVolumeChange: look,
+      onFetchEvent: ({ variant: { source } }, event) => board.note({ type: "fetch", source, event }),
       onLeaseWait: (_spec, waitedMs) => board.note({ type: "lease-wait", seconds: waitedMs / 1000 }),
     },
     ended: scrubbing.then(() => looking),

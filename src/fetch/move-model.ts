@@ -33,5 +33,7 @@ export async function moveModel(
   const why = known?.kept ?? { usedBy: [] };
   const revision = isThere ? known : await storePlan({ ...plan, vouched }, held, context, progress, why);
   if (!isKept(revision)) throw new Error(`${revision.key} is the record of no kept revision`);
-  return showRevision(layout, revision, signal);
+  const shown = await showRevision(layout, revision, signal);
+  await context.audit?.note({ action: "updated", model: shown, files: [], why: `was at ${before.revision}` });
+  return shown;
 }

@@ -1,6 +1,7 @@
 import { homedir } from "node:os";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
+import { openAudit } from "../store/audit/audit-trail.ts";
 import { createLayout } from "../store/layout.ts";
 import { usedBytes } from "../store/used-bytes.ts";
 import { stateDirectory } from "../system.ts";
@@ -50,6 +51,7 @@ export async function openFetch(
   return {
     volume: config.modelCacheDir,
     layout,
+    audit: openAudit({ layout, config, log }),
     offline: config.offline,
     contentPolicy: config.contentPolicy,
     lock: config.modelsLocked ? () => needLock(config.modelsLock) : null,

@@ -58,6 +58,9 @@ export function observeAll(...observers: KeepObserver[]): KeepObserver {
     onLeaseWait: (...wait) => {
       for (const observer of observers) observer.onLeaseWait?.(...wait);
     },
+    onFetchEvent: (...event) => {
+      for (const observer of observers) observer.onFetchEvent?.(...event);
+    },
     onVolumeChange: () => {
       for (const observer of observers) observer.onVolumeChange();
     },

@@ -65,7 +65,7 @@ export function refusePlan(
 /** Fetches what is missing of it and writes the record, last. `kept`: beside the model's revision, which stays what everybody sees. */
 export async function storePlan(
   { revision, files, manifest, vouched, license }: FilePlan,
-  { spec, key, store, lease, bring = fetchFiles }: HeldModel,
+  { spec, key, store, lease, bring = fetchFiles, action = "fetched", from }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
   kept?: WhyKept,
@@ -83,11 +83,15 @@ export async function storePlan(
   // Before the records are looked at: who gives content back has written its record.
   const arriving = await contents.take(absent.filter(isShareable));
   const missing = await shareKnown(absent, { store, model, context });
+  const shared = sizeOf(absent) - sizeOf(missing);
+  if (shared > 0) progress.onShared(shared);
   if (missing.length > 0 && context.offline) throw offlineMissing(variant);
   const bytes = sizeOf(files);
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
   progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
-  await bring({ variant, model, store, files: missing, contents, arriving }, context, progress);
+  const origins: string[] = from === undefined ? [] : [from];
+  const watched = { ...progress, onOrigin: (name: string) => void origins.push(name) };
+  await bring({ variant, model, store, files: missing, contents, arriving }, context, watched);
   // Whoever brought what no record vouches for may have been interrupted before the disk had it.
   const found = [...present].filter((file) => !trusted.has(at(file)));
   const unsynced = [...missing.filter((file) => !isJournaled(file)), ...found];
@@ -105,6 +109,12 @@ export async function storePlan(
     storedAt: new Date().toISOString(),
   };
   const stored = kept ? await keep(record, kept, store, context) : await show(record, store, context);
+  // Before it is said that the model is there: who asks finds it in the trail.
+  if (absent.length > 0 || found.length > 0 || action === "repaired") {
+    const came = origins.length > 0 ? origins : ["this volume"];
+    const why = kept ? "beside the revision that the model has" : undefined;
+    await context.audit?.note({ action, model: stored, files: absent, from: came, why });
+  }
   // Who removes a model that shares files with this one, and was frozen meanwhile, may not have seen the record.
   const [gone] = await missingFiles(stored);
   if (gone === undefined) return stored;

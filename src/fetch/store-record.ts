@@ -13,6 +13,8 @@ export interface RecordedModel {
   /** Asked under the lease: whether it is to be stored still. */
   look: () => Promise<boolean>;
   bring: NonNullable<HeldModel["bring"]>;
+  /** Where it has them from, for the audit trail. */
+  from: string;
 }
 
 /**
@@ -20,11 +22,11 @@ export interface RecordedModel {
  * against it. Throws MusterError.
  */
 export function storeRecord(
-  { key, spec, plan, look, bring }: RecordedModel,
+  { key, spec, plan, look, bring, from }: RecordedModel,
   context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel | null> {
   return holding(spec, key, context, progress, async (held, leased) =>
-    (await look()) ? moveModel(plan, { ...held, bring }, leased, progress) : null,
+    (await look()) ? moveModel(plan, { ...held, bring, action: "imported", from }, leased, progress) : null,
   );
 }

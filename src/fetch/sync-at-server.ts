@@ -9,7 +9,7 @@ import type { SyncContext } from "./sync-context.ts";
 export async function syncAtServer(
   { variant, license }: ModelSpec,
   server: ModelServer,
-  { ask, offline, signal }: SyncContext,
+  { ask, offline, signal, audit }: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
   const once = async () => {
@@ -18,7 +18,11 @@ export async function syncAtServer(
     if (offline) throw offlineMissing(variant, server);
     await server.pull(variant, progress, signal);
     const pulled = await server.find(variant, signal);
-    if (pulled) return { ...pulled, license };
+    if (pulled) {
+      const { files, bytes } = pulled;
+      await audit?.note({ action: "fetched", model: pulled, files, bytes, from: [variant.location], to: server.name });
+      return { ...pulled, license };
+    }
     throw new MusterError(
       "REVISION_NOT_FOUND",
       `${server.name} pulled ${variant.location} and has not got ${variant.revision} of it.`,
@@ -32,8 +36,10 @@ export async function syncAtServer(
     minDelayMs: 500,
     maxDelayMs: 15_000,
     signal,
-    onRetry: (error, delay) =>
-      progress.onNote(`${error.message} Trying again in ${(delay / 1000).toFixed(1)} s`, "warn"),
+    onRetry(error, delay) {
+      progress.onRetry?.(error.code);
+      progress.onNote(`${error.message} Trying again in ${(delay / 1000).toFixed(1)} s`, "warn");
+    },
   });
 }
 

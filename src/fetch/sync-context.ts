@@ -1,3 +1,4 @@
+import type { AuditTrail } from "../store/audit/audit-trail.ts";
 import type { DescribeContext } from "./describe.ts";
 import type { DiskBudget } from "./disk-budget.ts";
 import type { OpenBucket } from "./s3/open-bucket.ts";
@@ -9,6 +10,8 @@ export interface SyncContext extends DescribeContext {
   lanes: Lanes;
   disk: DiskBudget;
   openBucket: OpenBucket;
+  /** What is fetched is noted there. */
+  audit?: AuditTrail;
   /** For how long another tool that holds the lock of a file is waited for; the usual time where it is left out. */
   toolWaitMs?: number;
 }

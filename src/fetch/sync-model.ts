@@ -54,7 +54,7 @@ export async function repairModel(
   return holding(spec, kept?.of ?? key, context, progress, async (held, leased) => {
     await discard();
     const current = (await readManifest(context.layout, key)) ?? record;
-    return storePlan(planOf(current), held, leased, progress, current.kept);
+    return storePlan(planOf(current), { ...held, action: "repaired" }, leased, progress, current.kept);
   });
 }
 

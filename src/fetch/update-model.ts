@@ -1,4 +1,5 @@
 import type { StoredModel } from "../model.ts";
+import type { AuditTrail } from "../store/audit/audit-trail.ts";
 import { type KeptModel, supersededRevisions } from "../store/kept-revisions.ts";
 import type { Layout } from "../store/layout.ts";
 import { listManifests } from "../store/manifest.ts";
@@ -28,14 +29,16 @@ export interface Trimmed {
 /** Removes the revisions of a model beyond so many, but for what is pinned or a running worker may have loaded. */
 export async function trimRevisions(
   layout: Layout,
-  { key, keep }: { key: string; keep: number },
+  { key, keep, audit }: { key: string; keep: number; audit?: AuditTrail },
   signal: AbortSignal,
 ): Promise<Trimmed[]> {
   const pins = await readPins(layout);
   const records = (await listManifests(layout)).filter((record) => (record.kept?.of ?? record.key) === key);
   const trimmed: Trimmed[] = [];
   for (const model of supersededRevisions(records, { keep, isPinned: (each) => pins.has(each) })) {
-    const { outcome } = await removeModel(layout, model.key, signal);
+    const why = "an earlier revision beyond KEEP_REVISIONS";
+    const note = async () => audit?.note({ action: "pruned", model, files: model.files, why });
+    const { outcome } = await removeModel(layout, model.key, signal, note);
     trimmed.push({ model, outcome });
   }
   return trimmed;

@@ -1,8 +1,9 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { MODEL_STATES } from "../model.ts";
 import type { StatusBoard } from "../status.ts";
-
-const SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+import { countFetches } from "./count-fetches.ts";
+import { countJobs } from "./count-jobs.ts";
+import { countVolume } from "./count-volume.ts";
 
 /** The agent's metrics, read off the status board whenever they are asked for. */
 export function createMetrics(board: StatusBoard): Registry {
@@ -74,74 +75,6 @@ export function createMetrics(board: StatusBoard): Registry {
     if (finishedAt) metric.set(Date.parse(finishedAt) / 1000);
   });
   countVolume(board, registry);
+  countFetches(board, registry);
   return registry;
-}
-
-/** What ended is told once, so it is counted here rather than read off the board. */
-function countJobs(board: StatusBoard, registry: Registry): void {
-  const registers = [registry];
-  const labelNames = ["kind", "model"] as const;
-  const ended = new Counter({
-    name: "muster_jobs_total",
-    help: "Jobs that ended, by how: done, or the code of the error.",
-    labelNames: [...labelNames, "outcome"],
-    registers,
-  });
-  const tokens = new Counter({
-    name: "muster_job_tokens_total",
-    help: "Tokens of jobs that were done, as the engines counted them.",
-    labelNames: [...labelNames, "type"],
-    registers,
-  });
-  const seconds = (name: string, help: string) =>
-    new Histogram({ name, help, labelNames, buckets: SECONDS, registers });
-  const duration = seconds("muster_job_duration_seconds", "From the start of a job that was done to its end.");
-  const firstToken = seconds("muster_job_first_token_seconds", "From the start of a streamed job to its first piece.");
-  board.onChange((event) => {
-    if (event.kind !== "job" || !event.end) return;
-    const { kind, model } = event.job;
-    const { status, error, usage = {}, timings = {} } = event.end;
-    ended.inc({ kind, model, outcome: error?.code ?? status });
-    for (const type of ["prompt", "completion"]) {
-      const count = usage[`${type}_tokens`] ?? 0;
-      // An engine may say anything, and a counter that is given less than nothing throws.
-      if (count > 0) tokens.inc({ kind, model, type }, count);
-    }
-    if (timings.first_token_ms !== undefined) firstToken.observe({ kind, model }, timings.first_token_ms / 1000);
-    if (status === "done" && timings.total_ms !== undefined) duration.observe({ kind, model }, timings.total_ms / 1000);
-  });
-}
-
-function countVolume(board: StatusBoard, registry: Registry): void {
-  const registers = [registry];
-  const evictions = new Counter({
-    name: "muster_evictions_total",
-    help: "Models that went from the volume while this worker watched, whoever removed them.",
-    registers,
-  });
-  const verified = new Counter({
-    name: "muster_verified_bytes_total",
-    help: "Bytes that this worker has read to check what is stored.",
-    registers,
-  });
-  const failures = new Counter({
-    name: "muster_verify_failures_total",
-    help: "Files that this worker found not to be as recorded.",
-    labelNames: ["source"],
-    registers,
-  });
-  const waits = new Histogram({
-    name: "muster_lease_wait_seconds",
-    help: "Time for which another process was waited for that was fetching the same model.",
-    buckets: SECONDS,
-    registers,
-  });
-  board.onChange((event) => {
-    if (event.kind !== "volume") return;
-    const { event: what } = event;
-    if (what.type === "eviction") evictions.inc();
-    else if (what.type === "verified") verified.inc(what.bytes);
-    else if (what.type === "wrong-file") failures.inc({ source: what.source });
-    else waits.observe(what.seconds);
-  });
 }

@@ -7,8 +7,10 @@ import type { Logger } from "../log.ts";
 import { nodeHttp } from "../node-http.ts";
 import { redactData } from "../redact.ts";
 import type { StatusBoard } from "../status.ts";
+import type { ServedModel } from "./engines/open-engines.ts";
 import type { JobServer } from "./job-server.ts";
 import { serveLocalJob } from "./local-job.ts";
+import { warmModel } from "./warm-model.ts";
 
 const COMMANDS = ["pause", "resume", "drain"] as const;
 export type LocalCommand = (typeof COMMANDS)[number];
@@ -19,6 +21,8 @@ export interface LocalApiOptions {
   jobs: JobServer;
   board: StatusBoard;
   log: Logger;
+  /** By its id, or its name at its source. */
+  engineOf: (name: string) => ServedModel | null;
   onCommand: (command: LocalCommand) => void;
 }
 
@@ -29,16 +33,24 @@ export interface LocalApi {
 }
 
 /**
- * What `muster run`, `jobs`, `pause`, `resume` and `drain` ask: HTTP on a Unix socket that only this user may open.
- * GET /jobs; POST /jobs, which runs one (see {@link serveLocalJob}); POST /pause, /resume and /drain.
+ * What `muster run`, `jobs`, `warm`, `pause`, `resume` and `drain` ask: HTTP on a Unix socket that only this user may open.
+ * GET /jobs; POST /jobs, which runs one (see {@link serveLocalJob}); POST /warm?model=NAME, which has an
+ * engine load one; POST /pause, /resume and /drain.
  */
-export async function startLocalApi({ folder, jobs, board, log, onCommand }: LocalApiOptions): Promise<LocalApi> {
+export async function startLocalApi(options: LocalApiOptions): Promise<LocalApi> {
+  const { folder, jobs, board, log, engineOf, onCommand } = options;
   const answer: RequestListener = (request, response) => {
     const asked = `${request.method} ${request.url}`;
     const command = COMMANDS.find((name) => asked === `POST /${name}`);
     if (command) {
       onCommand(command);
       return send(response, 202, { state: board.current.state });
+    }
+    const [, model] = /^POST \/warm\?model=([^&]+)$/.exec(asked) ?? [];
+    if (model !== undefined) {
+      const gone = new AbortController();
+      response.on("close", () => gone.abort());
+      return void warmModel(decodeURIComponent(model), engineOf, gone.signal).then((told) => send(response, 200, told));
     }
     if (asked === "POST /jobs") return void serveLocalJob(jobs, { request, response, log });
     if (asked !== "GET /jobs") return send(response, 404, { error: "not found" });

@@ -27,6 +27,8 @@ export interface Layout {
   removal(key: string): string;
   /** How far checking everything in the background has come. */
   scrub: string;
+  /** Who did what to the volume: a file a host. */
+  audit: string;
   /** The folder that is nobody's but muster's; the digests for `sha256sum -c` stand beside it. */
   own: string;
   checksums: string;
@@ -104,6 +106,7 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
     removals: join(own, "removing"),
     removal: (key) => join(own, "removing", `${key}.json`),
     scrub: join(own, "scrub.json"),
+    audit: join(own, "audit"),
     own,
     checksums: join(volume, "checksums.txt"),
     hub: hubLayout(hubCache),

@@ -28,8 +28,14 @@ export type RemovalOutcome =
  * Removes a model. Its record goes first, out of sight but not away: nobody calls the model complete any more, and what
  * a kill leaves is known. Only then holds and pins are looked at. A worker holds before it looks for the record, so of two that
  * cross each other at least one sees the other; the record is put back where a hold has come.
+ * `onRemoval` is awaited when nothing keeps the model any more, and nothing of it is gone yet.
  */
-export async function removeModel(layout: Layout, key: string, signal: AbortSignal): Promise<RemovalOutcome> {
+export async function removeModel(
+  layout: Layout,
+  key: string,
+  signal: AbortSignal,
+  onRemoval?: (record: StoredModel) => Promise<void>,
+): Promise<RemovalOutcome> {
   const before = await readManifest(layout, key);
   if (!before) return { outcome: "absent" };
   return withLease(layout, before, signal, async (lease) => {
@@ -45,6 +51,7 @@ export async function removeModel(layout: Layout, key: string, signal: AbortSign
       await move(hidden, shown);
       return isPinned ? { outcome: "pinned" } : { outcome: "held", holders };
     }
+    await onRemoval?.(record);
     return finish(layout, record, AbortSignal.any([signal, lease.lost]));
   });
 }

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { startCoordinator } from "../../src/coordinator/coordinator.ts";
 import { fakeTools } from "../detect/fake-tools.ts";
 import { type Env, place, runMuster } from "../e2e/muster.ts";
 import { closedPort, startMiniLmHub, startTestCoordinator } from "../e2e/services.ts";
+import { startHub } from "../fakes/hub/hub.ts";
 import { quietLog } from "../register/worker.ts";
 
 const TOKEN = "hf_abcdefghijklmnop";
@@ -22,7 +23,8 @@ interface Check {
 
 async function doctor(env: Env, expect: ExpectStatic) {
   const { code, stdout, stderr } = await runMuster(["doctor", "--json"], env);
-  expect(stderr).toBe("");
+  // Node.js itself has a word about authorities that it cannot read.
+  expect(stderr.replace(/^.*Warning: Ignoring extra certs.*\n/gm, "")).toBe("");
   expect(stdout).not.toContain(TOKEN);
   const { ok, checks } = JSON.parse(stdout) as { ok: boolean; checks: Check[] };
   return { code, ok, of: (name: string) => checks.find((check) => check.name === name), checks };
@@ -47,17 +49,24 @@ describe.concurrent("doctor", () => {
     expect(checks.map(({ name }) => name)).toEqual([
       "hardware",
       "gpu",
+      "container",
+      "mount",
       "volume",
+      "lease",
       "space",
       "catalog",
       "hub",
       "registry",
       "coordinator",
       "ollama",
+      "clock",
     ]);
     expect(checks.filter(({ result }) => result === "fail")).toEqual([]);
-    expect(of("hub")?.found).toMatch(/^http:\/\/127\.0\.0\.1:\d+ answers in \d+ ms; a token is set$/);
-    expect(of("volume")?.found).toBe(`${here.volume} can be written, has symbolic links`);
+    expect(of("hub")?.found).toMatch(
+      /^http:\/\/127\.0\.0\.1:\d+ answers in \d+ ms; the token of somebody \(read\) is set$/,
+    );
+    expect(of("clock")?.found).toMatch(/^within \d s of hub, registry, coordinator, ollama$/);
+    expect(of("volume")?.found).toMatch(`${here.volume} can be written, has symbolic links, belongs to `);
     expect(of("catalog")?.found).toMatch(/worker-types\.json: \d+ models, 8 worker types$/);
     const text = await runMuster(["doctor"], here.env);
     expect(text.code).toBe(0);
@@ -123,6 +132,111 @@ describe.concurrent("doctor", () => {
     const offline = await doctor({ ...here.env, HF_HUB_OFFLINE: "1" }, expect);
     expect(offline.of("hub")).toMatchObject({ result: "ok", found: "not asked (HF_HUB_OFFLINE)" });
     expect(offline.code).toBe(0);
+  });
+
+  test("gated models of the worker type are asked for one by one", async ({ expect }) => {
+    const gated = (id: string) => ({
+      id,
+      files: { "config.json": "{}", "README.md": "hello" },
+      gated: "manual" as const,
+    });
+    await using hub = await startHub({
+      repos: [gated("acme/allowed"), gated("acme/refused"), gated("acme/stored"), gated("acme/other")],
+      tokens: { [TOKEN]: { name: "somebody", gatedAccess: ["acme/allowed", "acme/stored"] } },
+    });
+    using here = place({ WORKER_TYPE: "chat", HF_ENDPOINT: hub.url, HF_TOKEN: TOKEN });
+    const model = (repo: string) => ({
+      ...{ task: "chat", license: "mit", gated: true },
+      variants: [{ source: "huggingface", repo, engine: "vllm" }],
+    });
+    const models = {
+      allowed: model("acme/allowed"),
+      refused: model("acme/refused"),
+      stored: model("acme/stored"),
+      other: model("acme/other"),
+    };
+    const workerTypes = {
+      chat: { gpu: "none", models: ["allowed", "refused", "stored"] },
+      other: { gpu: "none", models: ["other"] },
+    };
+    const file = join(here.folder, "catalog.json");
+    writeFileSync(file, JSON.stringify({ models, workerTypes }));
+    const env = { ...here.env, WORKER_TYPES_FILE: file };
+    expect((await runMuster(["sync", "stored"], env)).code).toBe(0);
+    const { code, checks } = await doctor(env, expect);
+    expect(code).toBe(1);
+    const access = checks.filter(({ name }) => name === "access");
+    expect(access.map(({ result, found }) => `${result} ${found}`)).toEqual([
+      "ok acme/allowed may be fetched",
+      "fail acme/refused is gated and refused (the token of HF_TOKEN was sent).",
+      "ok acme/stored is on the volume already",
+    ]);
+    expect(access[1]?.hint).toContain(`${hub.url}/acme/refused`);
+  });
+
+  test("clocks that differ, and a hub that is slow", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    hub.faults.wrongClock = { aheadMs: 600_000 };
+    hub.faults.stallStart = { path: "whoami", ms: 1100 };
+    using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url });
+    const { code, of } = await doctor(here.env, expect);
+    expect(code).toBe(0);
+    expect(of("clock")).toMatchObject({
+      result: "warn",
+      found: expect.stringMatching(/^hub is (59|60)\d s ahead of this machine$/),
+    });
+    expect(of("hub")).toMatchObject({ result: "warn", hint: expect.stringContaining("slow") });
+  });
+
+  test("a coordinator that does not take the token, and an engine that does not take the key", async ({ expect }) => {
+    await using coordinator = await startTestCoordinator();
+    await using engine = createServer((request, response) => {
+      response.writeHead(request.headers.authorization === "Bearer right-key" ? 200 : 401).end("{}");
+    }).listen(0, "127.0.0.1");
+    await once(engine, "listening");
+    using here = place({ HF_HUB_OFFLINE: "1", ...coordinator.env });
+    const env = { ...here.env, VLLM_URL: `http://127.0.0.1:${(engine.address() as AddressInfo).port}` };
+    const wrong = await doctor({ ...env, COORDINATOR_TOKEN: "wrong-token", VLLM_API_KEY: "wrong-key" }, expect);
+    expect(wrong.code).toBe(1);
+    expect(wrong.of("coordinator")).toMatchObject({
+      result: "fail",
+      hint: expect.stringContaining("COORDINATOR_TOKEN"),
+    });
+    expect(wrong.of("vllm")).toMatchObject({
+      result: "fail",
+      found: expect.stringMatching(/refuses the key \(401\)$/),
+    });
+    expect((await doctor(env, expect)).of("vllm")?.hint).toContain("VLLM_API_KEY_FILE");
+    const right = await doctor({ ...env, VLLM_API_KEY: "right-key" }, expect);
+    expect(right).toMatchObject({ code: 0, ok: true });
+    // Who only looks is no worker.
+    expect(await coordinator.list()).toEqual([]);
+  });
+
+  test("a proxy that is not there, and authorities that cannot be read", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    await using proxy = createServer((_request, response) => response.writeHead(502).end()).listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: "http://hub.example", OLLAMA_REGISTRY: hub.url });
+    const there = `http://user:${TOKEN}@127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const up = await doctor({ ...here.env, HTTP_PROXY: there, NO_PROXY: "127.0.0.1" }, expect);
+    const way = /^127\.0\.0\.1:\d+ for hub\.example; directly: 127\.0\.0\.1:\d+, reached in \d+ ms$/;
+    expect(up.of("proxy")).toMatchObject({ result: "ok", found: expect.stringMatching(way) });
+    const down = `http://127.0.0.1:${await closedPort()}`;
+    const notes = join(here.folder, "notes.txt");
+    writeFileSync(notes, "no certificate");
+    const broken = await doctor(
+      { ...here.env, HTTP_PROXY: down, http_proxy: there, NODE_EXTRA_CA_CERTS: notes },
+      expect,
+    );
+    expect(broken.of("proxy")).toMatchObject({ result: "warn", found: "http_proxy and HTTP_PROXY differ" });
+    expect(broken.of("authority")).toMatchObject({ result: "fail", found: `${notes} holds no certificate` });
+    const gone = await doctor({ ...here.env, HTTP_PROXY: down, NODE_EXTRA_CA_CERTS: "/none" }, expect);
+    expect(gone.of("proxy")).toMatchObject({
+      result: "fail",
+      found: expect.stringContaining("cannot be reached (ECONNREFUSED)"),
+    });
+    expect(gone.of("authority")?.found).toBe("/none cannot be read as certificates (ENOENT)");
   });
 
   test("each place of HF_ENDPOINT is tried", async ({ expect }) => {

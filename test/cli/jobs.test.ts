@@ -16,7 +16,7 @@ async function worker(options: { slots?: Slots; models?: ModelSpec[]; engine?: F
   const { server, board, log, engine } = serving(options);
   const state = await openState({ stateDir: here.env.STATE_DIR!, workerId: "worker-1" });
   const onCommand = (command: string) => board.update({ state: command === "pause" ? "paused" : "syncing" });
-  const api = await startLocalApi({ folder: state.folder, jobs: server, board, log, onCommand });
+  const api = await startLocalApi({ folder: state.folder, jobs: server, board, log, engineOf: () => null, onCommand });
   await state.publish(1, api.path);
   onTestFinished(async () => {
     await api.close();

@@ -27,6 +27,25 @@ describe.concurrent("help and version", () => {
     expect(helps.filter(({ stdout }) => !/--json/.test(stdout))).toEqual([]);
   });
 
+  test("with an example, of every command that --help tells of", async ({ expect }) => {
+    const named = (help: string) =>
+      [...(/^Commands:\n((?: .*\n)+)/m.exec(help)?.[1] ?? "").matchAll(/^ {2}([a-z-]+) /gm)]
+        .map(([, name = ""]) => name)
+        .filter((name) => name !== "help");
+    const helpOf = async (...path: string[]) => (await runMuster([...path, "--help"], {})).stdout;
+    const commands = named(await helpOf());
+    expect(commands.length).toBeGreaterThan(20);
+    const below = named(await helpOf("run")).map((name) => ["run", name]);
+    const all = await Promise.all(
+      [...commands.map((name) => [name]), ...below].map(async (path) => ({ path, help: await helpOf(...path) })),
+    );
+    const without = all.filter(({ path, help }) => {
+      const [, examples = ""] = help.split(/^Examples?:$/m);
+      return !examples.includes(`muster ${path.join(" ")}`);
+    });
+    expect(without.map(({ path }) => path.join(" "))).toEqual([]);
+  });
+
   test("start --json logs a JSON line an event", async ({ expect }) => {
     const { code, stdout } = await runMuster(["start", "--json"], { LOG_FORMAT: "text" });
     expect(code).toBe(78);

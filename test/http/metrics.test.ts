@@ -9,6 +9,28 @@ beforeEach(() => {
   registry = createMetrics(board);
 });
 
+it("counts what is fetched", async () => {
+  const value = async (name: string) => (await registry.getSingleMetric(name)!.get()).values;
+  const source = "s3" as const;
+  board.note({ type: "fetch", source, event: { type: "bytes", outcome: "fetched", bytes: 7 } });
+  board.note({ type: "fetch", source, event: { type: "bytes", outcome: "shared", bytes: 5 } });
+  board.note({ type: "fetch", source, event: { type: "retry", code: "STALLED" } });
+  board.note({ type: "fetch", source, event: { type: "end", outcome: "stored", seconds: 3 } });
+  board.note({ type: "fetch", source, event: { type: "end", outcome: "DISK_FULL", seconds: 9 } });
+  expect(await value("muster_fetch_bytes_total")).toMatchObject([
+    { value: 7, labels: { source, outcome: "fetched" } },
+    { value: 5, labels: { source, outcome: "shared" } },
+  ]);
+  expect(await value("muster_fetch_retries_total")).toMatchObject([{ value: 1, labels: { source, code: "STALLED" } }]);
+  expect(await value("muster_fetches_total")).toMatchObject([
+    { value: 1, labels: { outcome: "stored" } },
+    { value: 1, labels: { outcome: "DISK_FULL" } },
+  ]);
+  expect(await value("muster_fetch_duration_seconds")).toContainEqual(
+    expect.objectContaining({ metricName: "muster_fetch_duration_seconds_sum", value: 3 }),
+  );
+});
+
 it("tells of the volume what is known of it, and counts what happens there", async () => {
   const value = async (name: string) => (await registry.getSingleMetric(name)!.get()).values;
   expect(await value("muster_volume_free_bytes")).toEqual([]);

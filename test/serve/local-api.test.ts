@@ -15,7 +15,9 @@ import { CHAT, modelSpec, serving } from "./serving.ts";
 async function localApi(options: Parameters<typeof serving>[0] = {}, folder = temporaryFolder()) {
   const { board, server, engine, lines, log } = serving(options);
   const orders: string[] = [];
-  const api = await startLocalApi({ folder, jobs: server, board, log, onCommand: (name) => orders.push(name) });
+  const engineOf = () => null;
+  const onCommand = (name: string) => void orders.push(name);
+  const api = await startLocalApi({ folder, jobs: server, board, log, engineOf, onCommand });
   onTestFinished(() => api.close());
   const open = (method: string, path: string, body?: string | Buffer) => {
     const asking = request({ socketPath: api.path ?? "", method, path, agent: false });

@@ -7,9 +7,9 @@ import { temporaryFolder } from "./temporary-folder.ts";
 type Skip = (note: string) => never;
 
 /** A file system of its own, gone after the test; skips the test, aloud, where none can be mounted. */
-export function mountTmpfs(bytes: number, skip: Skip): string {
+export function mountTmpfs(bytes: number, skip: Skip, options = "mode=755"): string {
   const folder = temporaryFolder();
-  mount(["-t", "tmpfs", "-o", `size=${bytes},mode=755`, "tmpfs", folder], folder, skip);
+  mount(["-t", "tmpfs", "-o", `size=${bytes},${options}`, "tmpfs", folder], folder, skip);
   return folder;
 }
 

@@ -116,6 +116,7 @@ async function importModel(model: BundledModel, work: Importing): Promise<Import
       {
         key,
         spec: { variant, license },
+        from: work.bundle.name,
         plan: { revision: model.revision, license, files: model.files, manifest: model.manifest, vouched: [] },
         bring: (files, leased, told) =>
           bring(files, { ...work, context: { ...context, ...leased, signal: leased.signal ?? context.signal } }, told),
@@ -141,12 +142,15 @@ async function importModel(model: BundledModel, work: Importing): Promise<Import
 
 /** Of the revision before: one that lacks files is nothing to go back to, and of whole ones so many are kept. */
 async function tidyUp({ model, stored }: ImportOutcome, found: VolumeState, context: ImportContext): Promise<void> {
-  const { layout, signal, update } = context;
+  const { layout, signal, update, audit } = context;
   const { key } = model;
   const { state, record } = found;
   if (!stored || !record || record.revision === stored.revision) return;
-  if (state === "missing") await removeModel(layout, keptKey(key, record.revision), signal);
-  else if (update) await trimRevisions(layout, { key, keep: update.keepRevisions }, signal);
+  if (state === "missing")
+    await removeModel(layout, keptKey(key, record.revision), signal, async (old) =>
+      audit?.note({ action: "removed", model: old, files: old.files, why: "not whole, and replaced by an import" }),
+    );
+  else if (update) await trimRevisions(layout, { key, keep: update.keepRevisions, audit }, signal);
 }
 
 /** In the place of fetching, with the same marks left by a kill at any moment. */

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { MusterError } from "../../errors.ts";
+import { type ErrorCode, MusterError } from "../../errors.ts";
 import { askedWait, fullJitter, LONG_WAIT_MS } from "../../retry.ts";
 import { PartialFile } from "../../store/partial-file.ts";
 import { gaps, type Range, totalBytes } from "../../store/ranges.ts";
@@ -28,6 +28,7 @@ export interface TransferTools {
   onReceived: (count: number) => void;
   onBytes: (count: number) => void;
   onNote: (message: string, level?: NoteLevel) => void;
+  onRetry: (code: ErrorCode) => void;
 }
 
 /** Attempts at a range that bring nothing, after the first: where no other origin is left, and where one is. */
@@ -178,6 +179,7 @@ export class FileTransfer {
     // What brought bytes is worth trying again at once.
     const wait = progressed ? fullJitter(1, 200, 200) : fullJitter(failures, 500, 30_000);
     const delay = wait + askedWait(error);
+    this.#tools.onRetry(error.code);
     this.#tell(error.message, progressed ? "" : ` Trying again in ${(delay / 1000).toFixed(1)} s`);
     try {
       if (this.#whole) this.#startOver();

@@ -1,5 +1,5 @@
 import type { MessagePort } from "node:worker_threads";
-import type { ErrorData } from "../../errors.ts";
+import type { ErrorCode, ErrorData } from "../../errors.ts";
 import type { Digest } from "../../model.ts";
 import type { SharedLimits } from "./limits.ts";
 
@@ -62,6 +62,8 @@ export type FromLane =
   /** `bytes` came in since the last message that told of any (negative when a file had to start over). */
   | { type: "progress"; id: number; bytes: number }
   | { type: "note"; id: number; message: string; level: NoteLevel }
+  /** An attempt failed so, and is followed by another. */
+  | { type: "retry"; id: number; code: ErrorCode }
   /** `digest` is in hex, and null where a file to digest cannot be read. */
   | { type: "done"; id: number; digest: string | null; bytes: number }
   | { type: "failed"; id: number; error: ErrorData; bytes: number };

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
-import { toMusterError } from "../../errors.ts";
+import { type ErrorCode, toMusterError } from "../../errors.ts";
 import { registerSecret } from "../../redact.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { copyFileChecked } from "./copy-file.ts";
@@ -49,12 +49,19 @@ async function run(start: Extract<ToLane, { type: "start" }>): Promise<void> {
     return bytes;
   };
   const onBytes = (count: number) => {
+    if (count < 0) {
+      // What came and what was thrown away are told apart.
+      send({ type: "progress", id, bytes: takeBytes() });
+      send({ type: "progress", id, bytes: count });
+      return;
+    }
     pending += count;
     timer ??= setTimeout(() => send({ type: "progress", id, bytes: takeBytes() }), PROGRESS_MS);
   };
   const onNote = (message: string, level: NoteLevel = "warn") => send({ type: "note", id, message, level });
+  const onRetry = (code: ErrorCode) => send({ type: "retry", id, code });
   try {
-    const digest = await perform(start, { signal: controller.signal, onBytes, onNote });
+    const digest = await perform(start, { signal: controller.signal, onBytes, onNote, onRetry });
     // Of a small file this is the only message: one more for each of thousands would be felt.
     send({ type: "done", id, digest, bytes: takeBytes() });
   } catch (error) {
@@ -68,6 +75,7 @@ interface Observer {
   signal: AbortSignal;
   onBytes: (count: number) => void;
   onNote: (message: string, level?: NoteLevel) => void;
+  onRetry: (code: ErrorCode) => void;
 }
 
 async function perform(

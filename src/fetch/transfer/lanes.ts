@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
-import { MusterError, toMusterError } from "../../errors.ts";
+import { type ErrorCode, MusterError, toMusterError } from "../../errors.ts";
 import type { FromLane, LaneData, LaneOptions, NoteLevel, ToLane, TransferJob } from "./job.ts";
 import { createLimits, createPace, delayFor, type Pace } from "./limits.ts";
 
@@ -14,6 +14,8 @@ export interface TransferCallbacks {
   signal?: AbortSignal;
   onBytes?: (count: number) => void;
   onNote?: (message: string, level: NoteLevel) => void;
+  /** An attempt failed so, and is followed by another. */
+  onRetry?: (code: ErrorCode) => void;
 }
 
 interface Pending {
@@ -185,10 +187,13 @@ function leastLoaded(lanes: readonly Lane[]): Lane {
 function receive(lane: Lane, message: FromLane): void {
   const pending = lane.jobs.get(message.id);
   if (!pending) return;
-  if (message.type !== "note" && message.bytes !== 0) pending.callbacks.onBytes?.(message.bytes);
+  if ("bytes" in message && message.bytes !== 0) pending.callbacks.onBytes?.(message.bytes);
   switch (message.type) {
     case "note":
       pending.callbacks.onNote?.(message.message, message.level);
+      break;
+    case "retry":
+      pending.callbacks.onRetry?.(message.code);
       break;
     case "done":
       lane.jobs.delete(message.id);

@@ -55,6 +55,8 @@ async function interfere(exchange: Exchange): Promise<void> {
     req.socket.destroy();
     throw new ClientLeft();
   }
+  const clock = takeFault(hub.faults, "wrongClock", seen);
+  if (clock) exchange.res.setHeader("Date", new Date(Date.now() + clock.aheadMs).toUTCString());
   const pause = takeFault(hub.faults, "stallStart", seen);
   if (pause) await stall(exchange, pause.ms);
   const limit = takeFault(hub.faults, "rateLimit", seen);

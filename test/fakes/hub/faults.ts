@@ -36,6 +36,8 @@ export interface FaultSettings {
   longBody: When & { extraBytes: number };
   /** Content-Length and body stay below what Content-Range (or the listed size) announces. */
   shortBody: When & { missingBytes: number };
+  /** The Date of the answer. */
+  wrongClock: When & { aheadMs: number };
   /** Another ETag on every answer it hits. */
   changeEtag: When;
   /** The CDN's 403, after so many uses of a signed URL or so many ms from its making, whichever comes first. */

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { setTimeout as later } from "node:timers/promises";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import type { ErrorCode } from "../../../src/errors.ts";
 import { ConnectionPool } from "../../../src/fetch/transfer/connection-pool.ts";
 import { type DigestStart, localDigester } from "../../../src/fetch/transfer/digesters.ts";
 import type { FetchJob } from "../../../src/fetch/transfer/file-transfer.ts";
@@ -32,6 +33,7 @@ let limits: SharedLimits;
 let scheduler: Scheduler;
 let folder: string;
 let notes: string[];
+let retries: ErrorCode[];
 let bytes: number;
 beforeEach(() => {
   slots = new SlotPool(SLOTS);
@@ -39,6 +41,7 @@ beforeEach(() => {
   scheduler = new Scheduler(limits, CONNECTIONS);
   folder = temporaryFolder();
   notes = [];
+  retries = [];
   bytes = 0;
 });
 
@@ -60,7 +63,9 @@ function fetchFile({ url }: FileServer, options: FetchOptions = {}): Promise<voi
   const onBytes = (count: number) => {
     bytes += count;
   };
-  return scheduler.fetch(job, { pool, limits, openDigest, signal, onBytes, onNote: (note) => void notes.push(note) });
+  const onNote = (note: string) => void notes.push(note);
+  const onRetry = (code: ErrorCode) => void retries.push(code);
+  return scheduler.fetch(job, { pool, limits, openDigest, signal, onBytes, onNote, onRetry });
 }
 
 function expectRight(): void {
@@ -280,6 +285,7 @@ describe("a server that fails", () => {
     });
     await expect(fetchFile(server, { job: { patient: false } })).rejects.toMatchObject({ code: "SERVER_ERROR" });
     expect(server.ranges).toHaveLength(3);
+    expect(retries).toEqual(["SERVER_ERROR", "SERVER_ERROR"]);
     await expectNothingLeft();
   });
 });

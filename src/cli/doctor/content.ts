@@ -1,10 +1,10 @@
-import type { Config } from "../config.ts";
-import { licenseObjection } from "../content-policy.ts";
-import { isPickle } from "../fetch/choose-files.ts";
-import type { StoredModel } from "../model.ts";
-import { createLayout } from "../store/layout.ts";
-import { listManifests } from "../store/manifest.ts";
-import type { Check } from "./checks.ts";
+import type { Config } from "../../config.ts";
+import { licenseObjection } from "../../content-policy.ts";
+import { isPickle } from "../../fetch/choose-files.ts";
+import type { StoredModel } from "../../model.ts";
+import { createLayout } from "../../store/layout.ts";
+import { listManifests } from "../../store/manifest.ts";
+import type { Check } from "./check.ts";
 
 /** What stands on the volume against the operator's policy: licences, and files whose loading can run code. */
 export async function checkContent(config: Config): Promise<Check[]> {

@@ -1,12 +1,13 @@
 import { readdir } from "node:fs/promises";
-import type { Config } from "../config.ts";
-import { toMusterError } from "../errors.ts";
-import { createDispatcher } from "../fetch/dispatcher.ts";
-import { HttpClient } from "../fetch/http-client.ts";
-import { bucketOpener } from "../fetch/s3/open-bucket.ts";
-import { type BucketPlace, type FolderPlace, showPlace } from "../place.ts";
-import type { Check } from "./checks.ts";
-import { knock, TRY_MS } from "./knock.ts";
+import * as z from "zod";
+import type { Config } from "../../config.ts";
+import { toMusterError } from "../../errors.ts";
+import { createDispatcher } from "../../fetch/dispatcher.ts";
+import { HttpClient } from "../../fetch/http-client.ts";
+import { bucketOpener } from "../../fetch/s3/open-bucket.ts";
+import { type BucketPlace, type FolderPlace, showPlace } from "../../place.ts";
+import type { Check } from "./check.ts";
+import { answering, knock, TRY_MS } from "./knock.ts";
 
 /** Tries each place of HF_ENDPOINT. */
 export async function checkMirrors(config: Config): Promise<Check[]> {
@@ -20,22 +21,41 @@ export async function checkMirrors(config: Config): Promise<Check[]> {
 }
 
 async function checkHub(endpoint: string, hfToken: string | null): Promise<Check> {
-  const token = hfToken ? "a token is set" : "no token is set";
+  const name = "hub";
   const answer = await knock(`${endpoint}/api/whoami-v2`, {
     headers: hfToken ? { authorization: `Bearer ${hfToken}` } : {},
     dispatcher: createDispatcher({ connections: 1, stallTimeoutMs: TRY_MS }),
   });
-  if ("error" in answer) return { name: "hub", result: "fail", found: answer.error.message, hint: answer.error.hint };
+  if ("error" in answer) return { name, result: "fail", found: answer.error.message, hint: answer.error.hint };
   if (hfToken && answer.status === 401) {
     const found = `${endpoint} does not accept the token`;
     const hint = "Set HF_TOKEN or HF_TOKEN_FILE to a valid token, or unset it.";
-    return { name: "hub", result: "fail", found, hint };
+    return { name, result: "fail", found, hint };
   }
   if (answer.status >= 500) {
     const found = `${endpoint} answers with status ${answer.status}`;
-    return { name: "hub", result: "warn", found, hint: "See the hub's status page, or set HF_ENDPOINT to a mirror." };
+    return { name, result: "warn", found, hint: "See the hub's status page, or set HF_ENDPOINT to a mirror." };
   }
-  return { name: "hub", result: "ok", found: `${endpoint} answers in ${answer.ms} ms; ${token}` };
+  const check = answering(name, endpoint, answer);
+  return { ...check, found: `${check.found}; ${hfToken ? tokenWords(answer.text) : "no token is set"}` };
+}
+
+const whoAmI = z.object({
+  name: z.string(),
+  auth: z
+    .object({ accessToken: z.object({ role: z.string() }).partial() })
+    .partial()
+    .optional(),
+});
+
+/** Whose token it is and what it may; mirrors do not always tell. */
+function tokenWords(text: string): string {
+  try {
+    const { name, auth } = whoAmI.parse(JSON.parse(text));
+    return `the token of ${name}${auth?.accessToken?.role ? ` (${auth.accessToken.role})` : ""} is set`;
+  } catch {
+    return "a token is set";
+  }
 }
 
 async function checkBucket(place: BucketPlace, { s3 }: Config): Promise<Check> {
@@ -47,7 +67,7 @@ async function checkBucket(place: BucketPlace, { s3 }: Config): Promise<Check> {
     const prefix = [place.prefix, "base-models/"].filter(Boolean).join("/");
     const found = await bucket.list(prefix, 1, { retries: 0 });
     const ms = Math.round(performance.now() - startedAt);
-    if (found.length > 0) return { name: "mirror", result: "ok", found: `${name} answers in ${ms} ms` };
+    if (found.length > 0) return answering("mirror", name, { latencyMs: ms });
     const hint = `Fill it with \`muster push MODEL ${name}\`.`;
     return { name: "mirror", result: "warn", found: `${name} answers in ${ms} ms and holds no models`, hint };
   } catch (error) {
