@@ -12,7 +12,11 @@ const json = ["--json", "print JSON on standard output"] as const;
 export function addCatalogCommands(program: Command, command: Define): void {
   const catalog = program
     .command("catalog")
-    .description("the catalog of models and worker types: check, show, add, remove, schema (each has --json)");
+    .description("the catalog of models and worker types: check, show, add, remove, schema (each has --json)")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  muster catalog check\n  muster catalog show gpu-worker\n  muster catalog add hf:acme/tiny --type gpu-worker",
+    );
 
   command(
     catalog

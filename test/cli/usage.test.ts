@@ -35,7 +35,9 @@ describe.concurrent("help and version", () => {
     const helpOf = async (...path: string[]) => (await runMuster([...path, "--help"], {})).stdout;
     const commands = named(await helpOf());
     expect(commands.length).toBeGreaterThan(20);
-    const below = named(await helpOf("run")).map((name) => ["run", name]);
+    const groups = ["run", "catalog"];
+    const within = groups.map(async (group) => named(await helpOf(group)).map((name) => [group, name]));
+    const below = (await Promise.all(within)).flat();
     const all = await Promise.all(
       [...commands.map((name) => [name]), ...below].map(async (path) => ({ path, help: await helpOf(...path) })),
     );

@@ -16,10 +16,13 @@ export const CHAT = "chat";
 /** Has one layer in common with CHAT. */
 export const VISION = "vision";
 export const BIG = "model-00003-of-00003.safetensors";
+const LICENSE = "mit";
+/** What the hub tells of a branch is what the card of its commit says. */
+const card = { "README.md": `---\nlicense: ${LICENSE}\n---\n` };
 const shared = seededBytes(900 * KIB, 9);
 export const repos: Record<string, Record<string, FileSource>> = {
-  [TINY]: { ...causalLmRepo(TINY, { shards: 2, sizeBytes: 800 * KIB }), [BIG]: shared },
-  [TWIN]: { ...causalLmRepo(TWIN, { shards: 2, sizeBytes: 600 * KIB }), [BIG]: shared },
+  [TINY]: { ...causalLmRepo(TINY, { shards: 2, sizeBytes: 800 * KIB }), [BIG]: shared, ...card },
+  [TWIN]: { ...causalLmRepo(TWIN, { shards: 2, sizeBytes: 600 * KIB }), [BIG]: shared, ...card },
 };
 
 /** What `muster sync all` has made of an empty volume, for each test to begin with. */
@@ -42,7 +45,7 @@ export interface VolumePlace extends AsyncDisposable {
 }
 
 export async function volumePlace(): Promise<VolumePlace> {
-  const hub = await startHub({ repos: Object.entries(repos).map(([id, files]) => ({ id, files })) });
+  const hub = await startHub({ repos: Object.entries(repos).map(([id, files]) => ({ id, license: LICENSE, files })) });
   const registry = await startOllamaRegistry();
   const layer = seededBytes(700 * KIB, 4);
   registry.addModel(`library/${CHAT}:latest`, { layers: { model: seededBytes(500 * KIB, 5), projector: layer } });
@@ -50,7 +53,7 @@ export async function volumePlace(): Promise<VolumePlace> {
   const here = place({ HF_ENDPOINT: hub.url, OLLAMA_REGISTRY: registry.url });
   const onHub = (repo: string) => ({ source: "huggingface", repo, engine: "vllm" });
   const atOllama = (name: string) => ({ source: "ollama", name, engine: "ollama", quantization: "q4_0" });
-  const model = (variant: object) => ({ task: "chat", license: "mit", variants: [variant] });
+  const model = (variant: object) => ({ task: "chat", license: LICENSE, variants: [variant] });
   const catalog = {
     models: {
       tiny: model(onHub(TINY)),
