@@ -5,7 +5,7 @@ import { API_ROUTES } from "../src/coordinator/gateway/http-api.ts";
 import { openApiDocument } from "../src/coordinator/gateway/openapi.ts";
 import { lockSchema } from "../src/fetch/lock-file.ts";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";
-import { catalogSchema } from "../src/select/catalog-schema.ts";
+import { catalogJsonSchema } from "../src/select/catalog-schema.ts";
 import { settingMeta } from "../src/setting.ts";
 import { settings } from "../src/settings.ts";
 
@@ -46,7 +46,7 @@ const short = IN_README.map((name) => {
 
 await section("docs/configuration.md", "settings", tables.join("\n\n"));
 await section("README.md", "settings", `| variable | meaning | otherwise |\n| --- | --- | --- |\n${short.join("\n")}`);
-await whole("docs/worker-types.schema.json", jsonSchema(catalogSchema, "muster worker-types.json"));
+await whole("docs/worker-types.schema.json", `${JSON.stringify(catalogJsonSchema(), null, 2)}\n`);
 await whole("docs/models.lock.schema.json", jsonSchema(lockSchema, "muster models.lock.json"));
 await whole("docs/protocol.worker.schema.json", jsonSchema(workerFrame, "muster.v1: frames a worker sends"));
 await whole(

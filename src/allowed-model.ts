@@ -1,7 +1,7 @@
-import type { ModelPolicy } from "./config.ts";
 import type { EngineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
 import { type Engine, JOB_KINDS, takesKind } from "./model.ts";
+import type { ModelPolicy } from "./policy-settings.ts";
 import type { AskedModel } from "./remembered-models.ts";
 import { policyRefusal } from "./select/model-policy.ts";
 import { namedModel } from "./select/named-models.ts";

@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import type * as z from "zod";
 import type { CertificateFiles } from "./client-certificate.ts";
+import type { ContentPolicy } from "./content-policy.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
 import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
@@ -9,26 +10,21 @@ import { readMirrors } from "./mirrors.ts";
 import { type NatsSettings, readNatsSettings } from "./nats-settings.ts";
 import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
+import { contentPolicy, type ModelPolicy, modelPolicy } from "./policy-settings.ts";
 import { showValue } from "./redact.ts";
 import { settingMeta } from "./setting.ts";
 import { filePath, readable, readToken, secret, secretFile } from "./setting-files.ts";
 import { isUrl } from "./setting-values.ts";
 import { type LogLevel, type Settings, settings } from "./settings.ts";
 
-/** The repository or image root: the folder above `src/` or `dist/`. */
-const PACKAGE_ROOT = resolve(import.meta.dirname, "..");
-
-/** What a coordinator may ask for beyond the catalog. */
-export interface ModelPolicy {
-  mode: "catalog" | "patterns" | "any";
-  /** Globs for references. */
-  patterns: string[];
-}
+/** In the repository or image root: the folder above `src/` or `dist/`. */
+export const BUILT_IN_CATALOG = resolve(import.meta.dirname, "../worker-types.json");
 
 export interface Config {
   workerType: string | null;
   workerId: string | null;
   modelPolicy: ModelPolicy;
+  contentPolicy: ContentPolicy;
   catalogFile: string;
   catalogOverlay: string | null;
   modelCacheDir: string;
@@ -148,8 +144,8 @@ function derive(given: Settings, problems: string[]): Config {
     workerType: given.WORKER_TYPE ?? null,
     workerId: given.WORKER_ID ?? null,
     modelPolicy: modelPolicy(given, problems),
-    catalogFile:
-      filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? join(PACKAGE_ROOT, "worker-types.json"),
+    contentPolicy: contentPolicy(given, problems),
+    catalogFile: filePath("WORKER_TYPES_FILE", given.WORKER_TYPES_FILE, problems) ?? BUILT_IN_CATALOG,
     catalogOverlay: filePath("WORKER_TYPES_OVERLAY", given.WORKER_TYPES_OVERLAY, problems),
     modelCacheDir,
     hfHome,
@@ -229,16 +225,6 @@ function warnings(given: Settings, hfHubCache: string): string[] {
     );
   }
   return found;
-}
-
-function modelPolicy({ MODEL_POLICY, MODEL_POLICY_PATTERNS }: Settings, problems: string[]): ModelPolicy {
-  const patterns = (MODEL_POLICY_PATTERNS ?? "").split(",").map((pattern) => pattern.trim());
-  const given = patterns.filter((pattern) => pattern !== "");
-  if (MODEL_POLICY === "patterns" && given.length === 0)
-    problems.push(
-      'MODEL_POLICY is "patterns" and MODEL_POLICY_PATTERNS is not set; set it to globs such as hf:acme/*.',
-    );
-  return { mode: MODEL_POLICY ?? "catalog", patterns: given };
 }
 
 function logFile(given: string | undefined): Config["logFile"] {

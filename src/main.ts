@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { addCatalogCommands } from "./cli/catalog-commands.ts";
 import { addRevisionCommands } from "./cli/revision-commands.ts";
 import { addToolCommands } from "./cli/tool-commands.ts";
 import { addVolumeCommands } from "./cli/volume-commands.ts";
@@ -122,6 +123,7 @@ command(
 );
 
 addVolumeCommands(program, command);
+addCatalogCommands(program, command);
 addToolCommands(program, command);
 addRevisionCommands(program, command);
 

@@ -1,5 +1,5 @@
 import type { Variant } from "./model.ts";
-import { parseBucket, showPlace } from "./place.ts";
+import { parseBucket, parseFolder, showPlace } from "./place.ts";
 
 /**
  * How models beyond the catalog are named: `hf:org/name[@revision]`, `ollama:[namespace/]name[:tag]`, `s3://bucket/prefix`.
@@ -29,6 +29,14 @@ export function parseReference(text: string): NamedSource | null {
   // A bucket as a whole is no model.
   if (!place?.prefix) return null;
   return { source: "s3", location: showPlace(place), revision: USUAL_REVISION, host: null };
+}
+
+/** The same with folders (an absolute path or a file:// URL), for who may name them: an operator on the machine itself. */
+export function parseOperatorReference(text: string): (Omit<NamedSource, "source"> & Pick<Variant, "source">) | null {
+  const named = parseReference(text);
+  if (named) return named;
+  const folder = text.startsWith("s3:") ? null : parseFolder(text);
+  return folder && { source: "path", location: folder.path, revision: USUAL_REVISION, host: null };
 }
 
 /** The one spelling of a reference. */

@@ -88,6 +88,7 @@ export function plainVariant(
 export interface Adapter {
   /** What jobs name it. */
   id: string;
+  license: string | null;
   variant: Variant;
 }
 
@@ -120,6 +121,8 @@ export interface VariantFacts {
   /** A vision projector beside the weights, bytes. */
   projectorBytes: number;
   architecture: Architecture | null;
+  /** As the source says it; null or left out where that says none. */
+  license?: string | null;
 }
 
 /** What an engine is to take of the machine for a model, so that all models of this worker fit beside each other. */

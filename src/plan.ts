@@ -6,6 +6,7 @@ import { storedVariants } from "./fetch/stored-variants.ts";
 import type { Hardware } from "./hardware.ts";
 import type { Logger } from "./log.ts";
 import type { Engine, ModelSpec, Variant, VariantFacts } from "./model.ts";
+import { contentObjections } from "./select/content-objection.ts";
 import { selectBeside } from "./select/select-beside.ts";
 import { type Selection, selectModels } from "./select/select-models.ts";
 import {
@@ -58,25 +59,26 @@ export async function selectFor(
   const candidates = variantsOf(type, catalog).filter(
     ({ minGpuMemoryGb }) => hardware.gpus.length > 0 || minGpuMemoryGb === 0,
   );
+  const refusedFiles = new Map<Variant, MusterError>();
   const facts = await collectFacts(
     candidates,
     { ...sources, ask: { ...sources.ask, retries: FACT_RETRIES } },
     (variant, error) => {
       if (sources.signal?.aborted) return;
+      if (isPickleRefusal(error)) return void refusedFiles.set(variant, error);
       const reason = error instanceof MusterError ? error.message : String(error);
       log.warn(`Nothing is known beforehand of ${variant.location}; going by the catalog. ${reason}`);
     },
   );
   sources.signal?.throwIfAborted();
-  const { enableGpu, minGpuMemoryGb } = config;
-  return selectModels({
-    catalog,
-    workerType: type,
-    hardware,
-    enableGpu,
-    minGpuMemoryGb,
-    factsOf: (variant) => facts.get(variant) ?? null,
-  });
+  const { enableGpu, minGpuMemoryGb, contentPolicy: policy } = config;
+  const factsOf = (variant: Variant) => facts.get(variant) ?? null;
+  const objectTo = contentObjections({ policy, factsOf, refused: refusedFiles });
+  return selectModels({ catalog, workerType: type, hardware, enableGpu, minGpuMemoryGb, factsOf, objectTo });
+}
+
+function isPickleRefusal(error: unknown): error is MusterError {
+  return error instanceof MusterError && error.code === "PICKLE_REFUSED";
 }
 
 export interface Placed {
@@ -108,10 +110,14 @@ export async function selectMore(
   for (const [variant, fact] of found) facts.set(variant, fact);
   const hasSize = (variant: Variant) => variant.sizeBytes !== null || facts.has(variant);
   if (!variants.some(hasSize)) throw toMusterError(variants.map((variant) => failures.get(variant)).find(Boolean));
-  const { enableGpu, minGpuMemoryGb } = config;
+  const { enableGpu, minGpuMemoryGb, contentPolicy: policy } = config;
   const factsOf = (variant: Variant) => facts.get(variant) ?? null;
+  const pickled = [...failures].flatMap(([variant, error]) =>
+    isPickleRefusal(error) ? [[variant, error] as const] : [],
+  );
+  const objectTo = contentObjections({ policy, factsOf, refused: new Map(pickled) });
   return ({ workerType, models }) =>
-    selectBeside({ catalog, workerType, hardware, enableGpu, minGpuMemoryGb, factsOf }, models, reference);
+    selectBeside({ catalog, workerType, hardware, enableGpu, minGpuMemoryGb, factsOf, objectTo }, models, reference);
 }
 
 /** How `muster start -- vllm serve`, or `-- ollama serve`, would start the engines of these models. */

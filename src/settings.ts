@@ -4,6 +4,7 @@ import { gatewaySettings } from "./gateway-settings.ts";
 import { hardwareSettings } from "./hardware-settings.ts";
 import { natsSettings } from "./nats-settings.ts";
 import { objectStoreSettings } from "./object-store-settings.ts";
+import { policySettings } from "./policy-settings.ts";
 import { setting } from "./setting.ts";
 import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
 import { volumeSettings } from "./volume-settings.ts";
@@ -33,18 +34,7 @@ export const settings = z.object({
     allowed: "a path or file:// URL",
     otherwise: "none",
   }),
-  MODEL_POLICY: setting("Worker", choice("catalog", "patterns", "any"), {
-    description:
-      "Which models a coordinator may ask for at run time: those of the catalog, also those that match MODEL_POLICY_PATTERNS, or any of the hub, the registry and the object store that this worker uses.",
-    allowed: "catalog, patterns or any",
-    otherwise: "`catalog`",
-  }),
-  MODEL_POLICY_PATTERNS: setting("Worker", text, {
-    description:
-      "Globs for references such as `hf:acme/*`, `ollama:qwen*`, `s3://models/prod/**`; `*` ends at a slash, `**` does not.",
-    allowed: "globs, separated by commas",
-    otherwise: "none; MODEL_POLICY=patterns needs them",
-  }),
+  ...policySettings,
   ...volumeSettings,
   HF_TOKEN: setting("Hub", token, {
     description: "Access token for gated and private models.",

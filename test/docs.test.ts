@@ -54,6 +54,7 @@ describe("what the documents tell people to run", async () => {
     "docs/job-flow.md",
     "docs/coordinator.md",
     "docs/volume.md",
+    "docs/catalog.md",
     "docs/metrics.md",
     "docs/engines.md",
     "docs/operations.md",

@@ -7,6 +7,8 @@ import { type Env, LAUNCHER, type Place, place, runMuster, startMuster } from ".
 import { holdWeights, MINILM, startMiniLmHub, WEIGHTS } from "./e2e/services.ts";
 import { AS_SOMEBODY, canBeSomebody } from "./e2e/somebody.ts";
 import { type Hub, startHub } from "./fakes/hub/hub.ts";
+import { startOllamaApi } from "./fakes/ollama-api.ts";
+import { causalLmRepo, llamaGguf } from "./fakes/tiny-models.ts";
 import { mountTmpfs } from "./store/mount.ts";
 import { firstMissing, stepsOf } from "./transcript.ts";
 
@@ -31,6 +33,7 @@ async function tryEntry(title: string, here: Place, as: string[] = []) {
     const command = inPlace(step.command, here);
     const { all } = await execa("sh", ["-c", command], {
       all: true,
+      cwd: here.folder,
       reject: false,
       extendEnv: false,
       env: { ...here.env, PATH: `${bin}:${here.env.PATH ?? process.env.PATH}`, HOME: here.folder },
@@ -145,6 +148,36 @@ test("Workers have no network", async ({ task }) => {
 test("A model is not found", async ({ task }) => {
   await using hub = await startHub();
   using here = worker(hub);
+  await tryEntry(task.name, here);
+});
+
+/** A worker type `chat` with one model, which has pickles, of a hub that has two. */
+async function researcher(title: string, env: Env = {}) {
+  const { "README.md": _, ...files } = causalLmRepo("acme/research");
+  await using hub = await startHub({
+    repos: [
+      { id: "acme/Tiny-Chat", files: causalLmRepo("acme/Tiny-Chat"), license: "apache-2.0" },
+      { id: "acme/research", files: { ...files, "pytorch_model.bin": "x" }, license: "cc-by-nc-4.0" },
+    ],
+  });
+  using here = worker(hub, { WORKER_TYPE: "chat", ...env });
+  const file = here.env.WORKER_TYPES_FILE!;
+  const include = title === "Pickles are found" ? ["*.json", "*.bin"] : [];
+  const variants = [{ source: "huggingface", repo: "acme/research", engine: "openai", include }];
+  const models = { research: { task: "chat", variants } };
+  writeFileSync(file, JSON.stringify({ models, workerTypes: { chat: { gpu: "none", models: ["research"] } } }));
+  if (include.length > 0) await runMuster(["sync"], here.env);
+  await tryEntry(title, here);
+}
+
+test("A model is to be served that the catalog does not have", ({ task }) => researcher(task.name));
+test("A licence is not allowed", ({ task }) => researcher(task.name));
+test("Pickles are found", ({ task }) => researcher(task.name));
+
+test("Ollama is to have a model of one's own", async ({ task }) => {
+  await using api = await startOllamaApi();
+  using here = worker({ url: "http://127.0.0.1:9" }, { OLLAMA_URL: api.url });
+  writeFileSync(join(here.folder, "tiny.f16.gguf"), llamaGguf({ type: "F16", sizeBytes: 65536, seed: 1 }));
   await tryEntry(task.name, here);
 });
 

@@ -6,6 +6,7 @@ import { checkCatalog } from "./doctor/catalog.ts";
 import { checkLine } from "./doctor/check.ts";
 import { checkClock } from "./doctor/clock.ts";
 import { checkContainer } from "./doctor/container.ts";
+import { checkContent } from "./doctor/content.ts";
 import { checkCoordinator } from "./doctor/coordinator.ts";
 import { checkEngines } from "./doctor/engines.ts";
 import { checkHardware } from "./doctor/hardware.ts";
@@ -30,6 +31,7 @@ export async function doctor(options: GlobalOptions): Promise<number> {
     checkContainer(config, container, hardware),
     checkMount(config.modelCacheDir, container),
     checkVolume(config),
+    checkContent(config),
     checkCatalog(config, catalog),
     checkProxy(config),
     checkMirrors(config),

@@ -1,4 +1,5 @@
 import { toMusterError } from "../errors.ts";
+import { isPickle } from "../fetch/choose-files.ts";
 import { serverOf } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { type InventoryEntry, isFixed, takeInventory } from "../store/inventory.ts";
@@ -68,6 +69,8 @@ export function describe({ model, complete, lastUsedAt, heldBy, pin }: Inventory
     bytes,
     files: files.length,
     license,
+    /** Files whose loading can run code. */
+    pickles: files.filter((file) => isPickle(file.path)).length,
     storedAt,
     lastUsedAt: new Date(lastUsedAt).toISOString(),
     /** Of this host's catalog and of workers that run. */
@@ -94,12 +97,13 @@ function row(model: ListedModel): (string | number)[] {
   ];
 }
 
-function stateOf({ complete, keptOf, pinned, heldBy }: ListedModel): string {
+function stateOf({ complete, keptOf, pinned, heldBy, pickles }: ListedModel): string {
   const words = [
     ...(keptOf === null ? [] : ["kept"]),
     ...(complete && keptOf !== null ? [] : [complete ? "complete" : "incomplete"]),
     ...(pinned ? ["pinned"] : []),
     ...(heldBy.length > 0 ? ["in use"] : []),
+    ...(pickles > 0 ? ["pickles"] : []),
   ];
   return words.join(", ");
 }

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
+import type { Define } from "./define.ts";
 
 /** The commands about which revision of a model the volume has; each loads when it runs. */
 
-type Define = <Arguments extends unknown[]>(definition: Command, run: (...args: Arguments) => Promise<number>) => void;
 type Options = { json?: boolean; dryRun?: boolean };
 
 const MODEL = "a model of the catalog, or its name at the source, as `muster list` shows it";

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { isPickle } from "../fetch/choose-files.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { hasSize } from "../store/has-size.ts";
 import { type InventoryEntry, takeInventory } from "../store/inventory.ts";
@@ -53,6 +54,7 @@ function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
     ...(model.pinned ? [["pinned", "yes"]] : []),
     ["quantization", model.quantization ?? "none"],
     ["licence", model.license ?? "not known"],
+    ...(model.pickles > 0 ? [["pickles", `${model.pickles} files, whose loading can run code`]] : []),
     ["size", `${bytes(model.bytes)} in ${files.length} files`],
     ["fetched", when(model.storedAt)],
     ["last used", when(model.lastUsedAt)],
@@ -63,7 +65,7 @@ function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
   ];
   const rows = files.map(({ path, size, digest, present }) => [
     `  ${path}`,
-    present ? "" : "missing",
+    [...(present ? [] : ["missing"]), ...(isPickle(path) ? ["pickle"] : [])].join(", "),
     bytes(size),
     `${digest.algorithm}:${digest.hex}`,
   ]);

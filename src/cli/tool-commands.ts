@@ -1,9 +1,8 @@
 import { Argument, type Command } from "commander";
 import { size } from "./amounts.ts";
+import type { Define } from "./define.ts";
 
 /** The commands around a worker's place; each loads when it runs. */
-
-type Define = <Arguments extends unknown[]>(definition: Command, run: (...args: Arguments) => Promise<number>) => void;
 
 const json = ["--json", "print JSON on standard output"] as const;
 

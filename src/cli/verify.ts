@@ -1,5 +1,6 @@
 import { EXIT, MusterError, toMusterError } from "../errors.ts";
 import { USER_AGENT } from "../fetch/ask.ts";
+import { isPickle } from "../fetch/choose-files.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { Lanes } from "../fetch/transfer/lanes.ts";
@@ -123,6 +124,7 @@ function tell(verdicts: readonly Verdict[], listed: number | null, options: Veri
     models: verdicts.map(({ model: { key, source, location, bytes: size, files }, state, wrong, error }) => ({
       ...{ key, source, location, bytes: size, files: files.length, state },
       wrong: wrong.map(({ file, what }) => ({ path: file.path, what })),
+      pickles: files.filter(({ path }) => isPickle(path)).map(({ path }) => path),
       error: error?.toJSON() ?? null,
     })),
     checksums: listed === null ? null : { path: list, files: listed },
@@ -140,6 +142,10 @@ function tell(verdicts: readonly Verdict[], listed: number | null, options: Veri
           return `${model.source}:${model.location}\n${table(rows)}`;
         }),
       `${verdicts.length - damaged.length} of ${verdicts.length} models are right (${bytes(read)} read)`,
+      // Right is what the publisher made, which may be anything.
+      ...data.models
+        .filter(({ pickles }) => pickles.length > 0)
+        .map(({ location, pickles }) => `${location} has pickles, whose loading can run code: ${pickles.join(", ")}`),
       ...(listed === null ? [] : [`${listed} files listed in ${list}; check them with \`sha256sum -c\` there`]),
     ].join("\n"),
   );

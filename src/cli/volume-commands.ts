@@ -1,9 +1,9 @@
 import { type Command, Option } from "commander";
 import { age, rate, several, since, size } from "./amounts.ts";
+import type { Define } from "./define.ts";
 
 /** The commands about the models on the volume; each loads when it runs. */
 
-type Define = <Arguments extends unknown[]>(definition: Command, run: (...args: Arguments) => Promise<number>) => void;
 type Options = { json?: boolean };
 
 const json = ["--json", "print JSON on standard output"] as const;

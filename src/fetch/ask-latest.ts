@@ -21,7 +21,7 @@ export interface Latest {
 
 /** Asks the source what the variant is now. Fetches no weights. Throws MusterError. */
 export async function askLatest(record: StoredModel, variant: Variant, context: SyncContext): Promise<Latest> {
-  const plan = describedPlan({ variant }, await describe(variant, context));
+  const plan = describedPlan({ variant }, await describe(variant, context), context);
   const before = new Map(filesToFetch(record).map(({ path, digest }) => [path, digest.hex]));
   const changed = plan.files.filter(({ path, digest }) => before.get(path) !== digest.hex).map(({ path }) => path);
   const now = new Set(plan.files.map(({ path }) => path));

@@ -100,11 +100,17 @@ function chooseGguf<File extends Named>(files: File[], variant: Variant): File[]
   return [...(chosen ? (groups.get(chosen) ?? []) : []), ...projectors.slice(0, 1)];
 }
 
-function quantizationOf(name: string): string {
+/** By the name of a GGUF file. */
+export function quantizationOf(name: string): string {
   return (
     /[-._](i?q\d\w*|b?f16|f32|fp16|fp32|mxfp4\w*)\.gguf$/i.exec(name)?.[1]?.toLowerCase() ??
     posix.basename(name).toLowerCase()
   );
+}
+
+/** Files whose loading can run code: weights, and whatever else Python's tools write that way. */
+export function isPickle(path: string): boolean {
+  return WEIGHTS.pickle!.test(path) || /\.(pickle|joblib|dill|pck)$/i.test(path);
 }
 
 function isWeights(path: string): boolean {

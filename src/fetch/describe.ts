@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
+import type { ContentPolicy } from "../content-policy.ts";
 import { MusterError } from "../errors.ts";
-import type { Architecture, FileSpec, Source, Variant, VariantFacts } from "../model.ts";
+import { type Architecture, type FileSpec, type Source, TASKS, type Variant, type VariantFacts } from "../model.ts";
 import { type Layout, slug } from "../store/layout.ts";
 import { manifestKey } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
@@ -11,6 +12,7 @@ import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
 import type { LockReader } from "./lock-file.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
+import { refusePickles } from "./refuse-pickles.ts";
 import { tryOrigins } from "./try-origins.ts";
 
 export interface DescribeContext {
@@ -21,6 +23,7 @@ export interface DescribeContext {
   /** Engines that keep the models of a source by themselves. */
   servers?: Partial<Record<Source, ModelServer>>;
   offline: boolean;
+  contentPolicy: ContentPolicy;
   /** Only what this names is fetched, in these revisions; null or left out: whatever sources have. */
   lock?: LockReader | null;
   signal?: AbortSignal;
@@ -47,13 +50,20 @@ const descriptionSchema = z.object({
   weights: z.object({ weightsBytes: z.number(), projectorBytes: z.number() }).optional(),
   architecture: z.custom<Architecture>((value) => typeof value === "object").nullable(),
   manifest: z.string().nullable().default(null),
+  /** Descriptions of older versions have none. */
+  card: z
+    .object({
+      license: z.string().nullable(),
+      gated: z.boolean(),
+      task: z.enum(TASKS).nullable(),
+      quantization: z.string().nullable(),
+    })
+    .optional(),
 });
 
 /** Asks the source, and keeps the answer on the volume where that can be written. */
 export async function describe(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
-  const description =
-    (await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null)) ??
-    (await askOrigins(variant, context, (origin, options) => origin.describe(variant, options)));
+  const description = await askSource(variant, context);
   context.described?.set(descriptionPath(variant, context.layout), description);
   // Only a convenience: on a read-only volume the source is simply asked again.
   await writeFileDurably(
@@ -61,6 +71,18 @@ export async function describe(variant: Variant, context: DescribeContext): Prom
     JSON.stringify({ formatVersion: 1, ...description }),
   ).catch(() => undefined);
   return description;
+}
+
+/** What the source says of it now; keeps nothing. `onClosed`: see DescribeOptions. */
+export async function askSource(
+  variant: Variant,
+  context: DescribeContext,
+  onClosed?: DescribeOptions["onClosed"],
+): Promise<ModelDescription> {
+  return (
+    (await context.servers?.[variant.source]?.describe(variant, context.signal).catch(() => null)) ??
+    (await askOrigins(variant, context, (origin, options) => origin.describe(variant, { ...options, onClosed })))
+  );
 }
 
 /** What a plan needs: the description, or where that would mean to read the weights, what is seen without. */
@@ -114,21 +136,27 @@ export async function knownDescription(
   }
 }
 
-/** The files of a description that the variant needs. Throws as chooseFiles does. */
+/** The files of a description that the variant needs, and may have. Throws as chooseFiles does. */
 export function chosenFiles<File extends ModelSurvey["files"][number]>(
   variant: Variant,
   { files, weights }: Pick<ModelSurvey, "weights"> & { files: File[] },
+  { contentPolicy }: Pick<DescribeContext, "contentPolicy">,
 ): ChosenFiles<File> {
-  return weights ? { files, ...weights } : chooseFiles(files, variant);
+  if (weights) return { files, ...weights };
+  const allowPickle = variant.allowPickle || contentPolicy.pickles === "allow";
+  const chosen = chooseFiles(files, { ...variant, allowPickle });
+  refusePickles(variant.location, chosen.files, contentPolicy);
+  return chosen;
 }
 
 /** What selection needs of a description. */
-export function toFacts(variant: Variant, description: ModelSurvey): VariantFacts {
-  const { weightsBytes, projectorBytes } = chosenFiles(variant, description);
+function toFacts(variant: Variant, description: ModelSurvey, context: DescribeContext): VariantFacts {
+  const { weightsBytes, projectorBytes } = chosenFiles(variant, description, context);
   return {
     weightsBytes: weightsBytes > 0 ? weightsBytes : null,
     projectorBytes,
     architecture: description.architecture,
+    license: description.card?.license ?? null,
   };
 }
 
@@ -149,7 +177,8 @@ export async function collectFacts(
       try {
         const asked = { ...variant, revision: lock?.get(manifestKey(variant))?.revision ?? variant.revision };
         const known = await knownDescription(asked, context);
-        facts.set(variant, toFacts(variant, known ?? (await survey(asked, context))));
+        const isEnough = known?.card || !context.contentPolicy.licenses || context.offline;
+        facts.set(variant, toFacts(variant, known && isEnough ? known : await survey(asked, context), context));
       } catch (error) {
         onFailure(variant, error);
       }

@@ -22,7 +22,7 @@ export interface ModelAmounts {
  */
 export async function missingBytes(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers" | "lock">,
+  context: Pick<SyncContext, "layout" | "described" | "surveyed" | "servers" | "lock" | "contentPolicy">,
 ): Promise<ModelAmounts> {
   const server = context.servers?.[variant.source];
   const locked = (await context.lock?.().catch(() => null))?.get(manifestKey(variant)) ?? null;
@@ -33,7 +33,7 @@ export async function missingBytes(
   const expected = locked ? planOfLock(locked) : await expectedFiles(variant, context);
   if (!expected || server) {
     const seen = knownSurvey(variant, context);
-    const files = expected?.files ?? (seen && chosenFiles(variant, seen).files);
+    const files = expected?.files ?? (seen && chosenFiles(variant, seen, context).files);
     const bytes = files ? sizeOf(files) : variant.sizeBytes;
     return { state: "missing", bytesTotal: bytes, bytesPresent: 0, bytesMissing: bytes };
   }
@@ -57,10 +57,10 @@ export async function missingBytes(
 
 async function expectedFiles(
   variant: Variant,
-  context: Pick<SyncContext, "layout" | "described">,
+  context: Pick<SyncContext, "layout" | "described" | "contentPolicy">,
 ): Promise<{ files: readonly FileSpec[]; revision: string } | null> {
   const record = await readManifest(context.layout, manifestKey(variant));
   if (record) return record;
   const description = await knownDescription(variant, context);
-  return description && { ...description, files: chosenFiles(variant, description).files };
+  return description && { ...description, files: chosenFiles(variant, description, context).files };
 }

@@ -3,7 +3,7 @@ import { isKept, keptKey, showRevision } from "../store/kept-revisions.ts";
 import { isComplete, readManifest } from "../store/manifest.ts";
 import type { HeldModel } from "./hold-lease.ts";
 import type { ModelProgress } from "./model-progress.ts";
-import { type FilePlan, planOf, storePlan } from "./store-plan.ts";
+import { type FilePlan, planOf, refusePlan, storePlan } from "./store-plan.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 /**
@@ -17,6 +17,7 @@ export async function moveModel(
   progress: ModelProgress,
 ): Promise<StoredModel> {
   const { layout, signal } = context;
+  refusePlan(held.spec, plan, context);
   const before = await readManifest(layout, held.key);
   if (!before) return storePlan(plan, held, context, progress);
   if (before.revision === plan.revision) {

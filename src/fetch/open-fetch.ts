@@ -53,6 +53,7 @@ export async function openFetch(
     layout,
     audit: openAudit({ layout, config, log }),
     offline: config.offline,
+    contentPolicy: config.contentPolicy,
     lock: config.modelsLocked ? () => needLock(config.modelsLock) : null,
     described: new Map(),
     surveyed: new Map(),

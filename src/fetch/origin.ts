@@ -1,6 +1,8 @@
+import type { MusterError } from "../errors.ts";
 import type { Architecture, FileSpec, Variant } from "../model.ts";
 import type { Range } from "../store/ranges.ts";
 import type { AskOptions } from "./ask.ts";
+import type { ModelCard } from "./model-card.ts";
 
 /** What can be said of a model at a glance, for a plan. */
 export interface ModelSurvey {
@@ -8,6 +10,8 @@ export interface ModelSurvey {
   /** Bytes of those that hold weights, where the source itself says what its files are for; then all of them are fetched. */
   weights?: { weightsBytes: number; projectorBytes: number };
   architecture: Architecture | null;
+  /** Left out where nobody asked for it. */
+  card?: ModelCard;
 }
 
 /** What a source says of a model, without its weights. */
@@ -49,6 +53,11 @@ export interface ByteStream {
 export interface DescribeOptions extends AskOptions {
   /** The text of a file that the volume has already, so that it need not be asked for. */
   readStored(file: FileSpec): Promise<string | null>;
+  /**
+   * Given by who wants to know whatever the source says, and can do without some of it: told of small files that the source
+   * does not give to everybody. Without it that is thrown, and nothing is asked that only the card needs.
+   */
+  onClosed?: (error: MusterError) => void;
 }
 
 /** A place that models come from: a hub, a registry, a bucket, a folder. */

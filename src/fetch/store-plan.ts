@@ -1,3 +1,4 @@
+import { recordedLicense } from "../content-policy.ts";
 import type { FileSpec, StoredModel } from "../model.ts";
 import { ContentLeases } from "../store/content-leases.ts";
 import { hasSize } from "../store/has-size.ts";
@@ -12,12 +13,16 @@ import { goneAway, type HeldModel, type ModelSource } from "./hold-lease.ts";
 import { findContent, isShareable, shareContent } from "./known-content.ts";
 import type { ModelProgress } from "./model-progress.ts";
 import type { ModelDescription } from "./origin.ts";
+import { refuseFoundLicense } from "./refuse-license.ts";
+import { refusePickles } from "./refuse-pickles.ts";
 import type { SyncContext } from "./sync-context.ts";
 import { isJournaled } from "./transfer/job.ts";
 
 /** What a model consists of in one revision. */
 export interface FilePlan {
   revision: string;
+  /** By the source, or the record; null where it says none. Left out where nobody was asked. */
+  license?: string | null;
   /** To be fetched where they are missing. */
   files: readonly FileSpec[];
   manifest: string | null;
@@ -27,31 +32,47 @@ export interface FilePlan {
 
 /** Files are gone: the same revision again, and only those files. The manifest is written again from its text. */
 export function planOf(record: StoredModel): FilePlan {
-  const { revision, manifest } = record;
-  return { revision, files: filesToFetch(record), manifest, vouched: [record] };
+  const { revision, manifest, license } = record;
+  return { revision, license, files: filesToFetch(record), manifest, vouched: [record] };
 }
 
 /** What its source has of it now. Throws MusterError. */
 export async function newPlan({ variant }: ModelSource, context: SyncContext): Promise<FilePlan> {
-  return describedPlan({ variant }, await describe(variant, context));
+  return describedPlan({ variant }, await describe(variant, context), context);
 }
 
 /** What a source's answer means for the variant. Throws as chooseFiles does. */
-export function describedPlan({ variant }: Pick<ModelSource, "variant">, description: ModelDescription): FilePlan {
-  const { revision, manifest } = description;
-  return { revision, files: chosenFiles(variant, description).files, manifest, vouched: [] };
+export function describedPlan(
+  { variant }: Pick<ModelSource, "variant">,
+  description: ModelDescription,
+  context: Pick<SyncContext, "contentPolicy">,
+): FilePlan {
+  const { revision, manifest, card } = description;
+  const { files } = chosenFiles(variant, description, context);
+  return { revision, license: card?.license ?? null, files, manifest, vouched: [] };
+}
+
+/** Throws where the operator's policy is against what a plan consists of, however it comes here. */
+export function refusePlan(
+  spec: ModelSource,
+  { files, license }: Pick<FilePlan, "files" | "license">,
+  { contentPolicy }: Pick<SyncContext, "contentPolicy">,
+): void {
+  refusePickles(spec.variant.location, files, contentPolicy);
+  if (license !== undefined) refuseFoundLicense(spec, license, { contentPolicy });
 }
 
 /** Fetches what is missing of it and writes the record, last. `kept`: beside the model's revision, which stays what everybody sees. */
 export async function storePlan(
-  { revision, files, manifest, vouched }: FilePlan,
+  { revision, files, manifest, vouched, license }: FilePlan,
   { spec, key, store, lease, bring = fetchFiles, action = "fetched", from }: HeldModel,
   context: SyncContext,
   progress: ModelProgress,
   kept?: WhyKept,
 ): Promise<StoredModel> {
-  const { variant, license } = spec;
+  const { variant } = spec;
   const { layout } = context;
+  refusePlan(spec, { files, license }, context);
   const model = { location: variant.location, requestedRevision: variant.revision, revision };
   const at = (file: FileSpec) => store.blob(model, file);
   const trusted = new Set(vouched.flatMap((record) => record.files.map((file) => store.blob(record, file))));
@@ -83,7 +104,7 @@ export async function storePlan(
     files: [...files],
     manifest,
     bytes,
-    license,
+    license: recordedLicense({ declared: spec.license, found: license ?? null }),
     quantization: variant.quantization,
     storedAt: new Date().toISOString(),
   };

@@ -5,6 +5,8 @@ import { type HeldModel, holding, type ModelSource } from "./hold-lease.ts";
 import { lockedModel } from "./lock-file.ts";
 import type { ModelProgress } from "./model-progress.ts";
 import { isGone, lockedGone, moveToLocked } from "./move-to-locked.ts";
+import { refuseLicense } from "./refuse-license.ts";
+import { refusePickles } from "./refuse-pickles.ts";
 import { newPlan, planOf, storePlan } from "./store-plan.ts";
 import { syncAtServer } from "./sync-at-server.ts";
 import type { SyncContext } from "./sync-context.ts";
@@ -13,6 +15,7 @@ import type { SyncContext } from "./sync-context.ts";
 export async function syncModel(spec: ModelSpec, context: SyncContext, progress: ModelProgress): Promise<StoredModel> {
   const { variant } = spec;
   const locked = context.lock ? lockedModel(await context.lock(), variant) : null;
+  await refuseLicense(spec, context, locked?.revision);
   const server = context.servers?.[variant.source];
   if (server) {
     const wanted = { ...spec, variant: { ...variant, revision: locked?.revision ?? variant.revision } };
@@ -25,7 +28,10 @@ export async function syncModel(spec: ModelSpec, context: SyncContext, progress:
     return locked && complete?.revision !== locked.revision ? null : complete;
   };
   const complete = await find();
-  if (complete) return complete;
+  if (complete) {
+    refusePickles(variant.location, complete.files, context.contentPolicy);
+    return complete;
+  }
   return holding(spec, manifestKey(variant), context, progress, async (held, leased) => {
     // While this one waited, the holder may have done it.
     const stored = await find();

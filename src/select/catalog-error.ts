@@ -11,17 +11,13 @@ export interface CatalogProblem {
 
 /** CATALOG_INVALID with a line for each problem: file:line, field, what was found, what is allowed. */
 export async function catalogError(file: string, text: string, problems: CatalogProblem[]): Promise<MusterError> {
-  const { findNodeAtLocation, parseTree, printParseErrorCode } = await import("jsonc-parser");
+  const { parseTree, printParseErrorCode } = await import("jsonc-parser");
   const syntax: { error: number; offset: number; length: number }[] = [];
-  const tree = parseTree(text, syntax, { disallowComments: true });
-  const lines = problems.map(({ path, found, allowed }) => {
-    // A field that is missing has no place of its own: its parent's line is shown.
-    let node: ReturnType<typeof findNodeAtLocation>;
-    for (let depth = path.length; depth >= 0 && tree && !node; depth -= 1) {
-      node = findNodeAtLocation(tree, path.slice(0, depth) as (string | number)[]);
-    }
-    return `${file}:${lineOf(text, node?.offset ?? 0)}: ${fieldName(path)}: found ${found}; allowed: ${allowed}`;
-  });
+  parseTree(text, syntax, { disallowComments: true });
+  const lineAt = await lineFinder(text);
+  const lines = problems.map(
+    ({ path, found, allowed }) => `${file}:${lineAt(path)}: ${fieldName(path)}: found ${found}; allowed: ${allowed}`,
+  );
   for (const { error, offset } of problems.length === 0 ? syntax.slice(0, 1) : []) {
     lines.push(`${file}:${lineOf(text, offset)}: not JSON (${printParseErrorCode(error)})`);
   }
@@ -34,6 +30,19 @@ export async function catalogError(file: string, text: string, problems: Catalog
       details: { problems: lines },
     },
   );
+}
+
+/** Where a field stands in the text: its line, from 1. One that is missing has no place of its own, but its parent's. */
+export async function lineFinder(text: string): Promise<(path: PropertyKey[]) => number> {
+  const { findNodeAtLocation, parseTree } = await import("jsonc-parser");
+  const tree = parseTree(text);
+  return (path) => {
+    let node: ReturnType<typeof findNodeAtLocation>;
+    for (let depth = path.length; depth >= 0 && tree && !node; depth -= 1) {
+      node = findNodeAtLocation(tree, path.slice(0, depth) as (string | number)[]);
+    }
+    return lineOf(text, node?.offset ?? 0);
+  };
 }
 
 /** zod's issues as problems; of a union, those of the branch that fits best. */
@@ -110,7 +119,7 @@ function valueAt(input: unknown, path: PropertyKey[]): unknown {
   return path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined | null)?.[key], input);
 }
 
-function fieldName(path: PropertyKey[]): string {
+export function fieldName(path: PropertyKey[]): string {
   return (
     path
       .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key)}`))
@@ -125,6 +134,6 @@ export function show(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 
-function lineOf(text: string, offset: number): number {
+export function lineOf(text: string, offset: number): number {
   return text.slice(0, offset).split("\n").length;
 }

@@ -61,7 +61,12 @@ function requireLocation(value: Located, context: z.RefinementCtx): void {
 }
 
 const adapter = z
-  .strictObject({ name: id.describe("What jobs name it."), source: z.enum(SOURCES).exclude(["ollama"]), ...origin })
+  .strictObject({
+    name: id.describe("What jobs name it."),
+    source: z.enum(SOURCES).exclude(["ollama"]),
+    license: z.string().nullable().default(null).describe("SPDX identifier, or the hub's name for it."),
+    ...origin,
+  })
   .superRefine(requireLocation);
 
 const variant = z
@@ -163,3 +168,8 @@ export type VariantEntry = ModelEntry["variants"][number];
 export type AdapterEntry = VariantEntry["adapters"][number];
 export type WorkerTypeEntry = CatalogDocument["workerTypes"][string];
 export type Condition = z.output<typeof when>;
+
+/** The JSON Schema of a catalog file, for editors and other tools: docs/worker-types.schema.json. */
+export function catalogJsonSchema(): object {
+  return { title: "muster worker-types.json", ...z.toJSONSchema(catalogSchema, { io: "input" }) };
+}

@@ -14,7 +14,7 @@ import {
 
 /** The context planned for where nobody asks for another, and the least one worth serving. */
 const USUAL_CONTEXT = 8192;
-const LEAST_CONTEXT = 2048;
+export const LEAST_CONTEXT = 2048;
 /** The share of main memory that a model on the CPU may take. */
 export const CPU_SHARE = 0.9;
 

@@ -1,3 +1,4 @@
+import type { MusterError } from "../errors.ts";
 import type { ModelSpec, Variant } from "../model.ts";
 import type { Misfit } from "./placement.ts";
 import type { ModelReference } from "./worker-types.ts";
@@ -20,6 +21,11 @@ export function refusal(
 ): Refusal {
   const base = { model: reference.model.id, variant: variant.id, required: !reference.optional };
   return { ...base, reason, needBytes, haveBytes, largestContext };
+}
+
+/** A variant that the operator's policy is against. */
+export function unwanted({ message }: MusterError): Misfit {
+  return { ok: false, reason: message.replace(/\.$/, ""), needBytes: null, haveBytes: null, largestContext: null };
 }
 
 /** Why each variant that was not taken was not; one that only had to make room for others was never refused by itself. */

@@ -1,7 +1,7 @@
 import { MusterError } from "../errors.ts";
 import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
 import { CPU_SHARE, place } from "./placement.ts";
-import { type Refusal, refusal } from "./refusals.ts";
+import { type Refusal, refusal, unwanted } from "./refusals.ts";
 import { adapterBytes, type SelectInput, toSpecs, usableGpus } from "./select-models.ts";
 import type { CatalogModel, ModelReference } from "./worker-types.ts";
 
@@ -18,7 +18,13 @@ export function selectBeside(
   const reference: ModelReference = { model, context, optional: true, when: {}, slots: null };
   const taken = takenBy(placed, input);
   const refused: Refusal[] = [];
-  for (const declared of model.variants) {
+  const objections = model.variants.map((variant) => input.objectTo?.(model, variant) ?? null);
+  for (const [index, declared] of model.variants.entries()) {
+    const objection = objections[index];
+    if (objection?.refused) {
+      refused.push(refusal(reference, declared, unwanted(objection.error)));
+      continue;
+    }
     const variant = { ...declared, adapters: [] };
     // An Ollama server has one number of sequences for all its models, and a cache for each.
     const sequences = variant.engine === "ollama" ? ollamaSequences(placed) : 1;
@@ -31,6 +37,8 @@ export function selectBeside(
       const { need: _, ...rest } = spec;
       return {
         ...rest,
+        // Where the policy only warns.
+        reason: objection ? `${rest.reason}; ${objection.error.message}` : rest.reason,
         variant: declared,
         share: { gpuMemory: null, sequences: sequences > 1 ? sequences : null },
         runTime: true,
@@ -38,6 +46,7 @@ export function selectBeside(
     }
     if (!placement.ok) refused.push(refusal(reference, variant, placement));
   }
+  if (objections[0] && objections.every((each) => each?.refused)) throw objections[0].error;
   throw misfit(model.id, refused, placed);
 }
 

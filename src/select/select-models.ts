@@ -2,8 +2,9 @@ import { MusterError } from "../errors.ts";
 import type { Hardware } from "../hardware.ts";
 import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
 import type { Condition } from "./catalog-schema.ts";
+import { type ObjectTo, objectionWithAdapters } from "./content-objection.ts";
 import { type Placement, place, type Reserved, totalBytes } from "./placement.ts";
-import { dedupe, leftOut, type Refusal, refusal } from "./refusals.ts";
+import { dedupe, leftOut, type Refusal, refusal, unwanted } from "./refusals.ts";
 import { type PlacedModel, shareOut } from "./share-out.ts";
 import type { Catalog, ModelReference, WorkerType } from "./worker-types.ts";
 
@@ -16,6 +17,8 @@ export interface SelectInput {
   minGpuMemoryGb: number | null;
   /** What is known of a variant beforehand; null where nothing is. */
   factsOf: (variant: Variant) => VariantFacts | null;
+  /** What the operator's policy says against a variant; left out: nothing. */
+  objectTo?: ObjectTo;
 }
 
 export interface Selection {
@@ -65,7 +68,7 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
   const optional = wanted.filter((reference) => reference.optional);
   const refused: Refusal[] = [];
   let taken = placeAll(input, required, startRoom(gpus, refused));
-  if (!taken) return fitFailure(type, required, refused);
+  if (!taken) return fitFailure(input, type, { required, refused });
   const kept = [...required];
   const notices: string[] = [];
   for (const reference of optional) {
@@ -80,6 +83,11 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
     }
   }
   const models = shareOut(taken.models, input.hardware, type.slots);
+  for (const { model } of kept) {
+    const variant = models.find(({ id }) => id === model.id)?.variant;
+    const objection = variant && objectionWithAdapters(input.objectTo, model, variant);
+    if (objection) notices.push(`${objection.error.message} It is taken all the same (LICENSE_POLICY=warn)`);
+  }
   return { workerType: type, models, refused: leftOut(kept, models, dedupe(refused)), notices };
 }
 
@@ -109,6 +117,11 @@ function placeAll(input: SelectInput, references: ModelReference[], room: Room):
   for (const variant of reference.model.variants) {
     room.attempts.left -= 1;
     if (room.attempts.left < 0) return null;
+    const objection = objectionWithAdapters(input.objectTo, reference.model, variant);
+    if (objection?.refused) {
+      room.refused.push(refusal(reference, variant, unwanted(objection.error)));
+      continue;
+    }
     const placement = place({
       variant,
       facts: input.factsOf(variant),
@@ -142,7 +155,6 @@ export function toSpecs(reference: ModelReference, variant: Variant, placement: 
     ...variant.adapters.map((adapter) => ({
       ...common,
       ...adapter,
-      license: null,
       gated: false,
       // Ollama loads the model once more for each of its adapters.
       need: variant.engine === "ollama" ? need : null,
@@ -178,11 +190,21 @@ function gpuFailure(why: string): Failure {
   return { why, error, refused: [] };
 }
 
-function fitFailure(type: WorkerType, required: ModelReference[], refused: Refusal[]): Failure {
+function fitFailure(
+  { objectTo }: SelectInput,
+  type: WorkerType,
+  { required, refused }: { required: ModelReference[]; refused: Refusal[] },
+): Failure {
   const lines = dedupe(refused).map(({ model, variant, reason }) => `  ${model} as ${variant}: ${reason}`);
   const impossible = required.find(({ model: { id, variants } }) =>
     variants.every((variant) => refused.some((each) => each.model === id && each.variant === variant.id)),
   );
+  const objections =
+    impossible?.model.variants.map((each) => objectionWithAdapters(objectTo, impossible.model, each)) ?? [];
+  if (objections.length > 0 && objections.every((each) => each?.refused)) {
+    const { error } = objections[0]!;
+    return { why: `${impossible?.model.id} is refused: ${error.message}`, error, refused: dedupe(refused) };
+  }
   const error = new MusterError(
     "NOTHING_FITS",
     `The models of worker type ${type.id} do not fit this machine:\n${lines.join("\n")}`,

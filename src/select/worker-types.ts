@@ -1,15 +1,11 @@
-import { readFile } from "node:fs/promises";
-import type * as z from "zod";
 import { MusterError } from "../errors.ts";
 import type { Adapter, JobKind, OcrPrompts, Task, Variant } from "../model.ts";
-import { type CatalogProblem, catalogError, describeIssues, show } from "./catalog-error.ts";
+import { type CatalogFile, mergedEntries, readCatalogFiles } from "./catalog-file.ts";
 import {
   type AdapterEntry,
   type Condition,
-  catalogSchema,
   LOCATION_FIELDS,
   type ModelEntry,
-  overlaySchema,
   type VariantEntry,
   type WorkerTypeEntry,
 } from "./catalog-schema.ts";
@@ -50,18 +46,7 @@ export interface Catalog {
 
 /** Reads the catalog and its overlay. Throws CATALOG_INVALID that names file, line, field, what was found and what is allowed. */
 export async function readCatalog(file: string, overlay: string | null): Promise<Catalog> {
-  const base = await readDocument(file, catalogSchema);
-  const extra = overlay ? await readDocument(overlay, overlaySchema) : null;
-  const models = { ...base.value.models, ...extra?.value.models };
-  const workerTypes = { ...base.value.workerTypes, ...extra?.value.workerTypes };
-  for (const document of [base, ...(extra ? [extra] : [])]) {
-    const problems = [
-      ...takenNames(document.value.models ?? {}, models),
-      ...danglingReferences(document.value.workerTypes ?? {}, models, workerTypes),
-    ];
-    if (problems.length > 0) throw await catalogError(document.file, document.text, problems);
-  }
-  return link(models, workerTypes);
+  return linkCatalog(await readCatalogFiles(file, overlay));
 }
 
 /** The worker type of that id, or WORKER_TYPE_UNKNOWN with those that exist. */
@@ -87,89 +72,9 @@ export function findWorkerType(catalog: Catalog, id: string | null): WorkerType 
   );
 }
 
-async function readDocument<T>(file: string, schema: z.ZodType<T>) {
-  let text: string;
-  try {
-    text = (await readFile(file, "utf8")).replace(/^\uFEFF/, "");
-  } catch (cause) {
-    throw new MusterError(
-      "CATALOG_INVALID",
-      `The catalog ${file} cannot be read (${(cause as NodeJS.ErrnoException).code}).`,
-      {
-        hint: "Correct WORKER_TYPES_FILE or WORKER_TYPES_OVERLAY, or mount the file there.",
-        cause,
-      },
-    );
-  }
-  const json = parseJson(text);
-  if (json === undefined) throw await catalogError(file, text, []);
-  const result = schema.safeParse(json);
-  if (!result.success) throw await catalogError(file, text, describeIssues(result.error.issues, json));
-  return { file, text, value: result.data };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Jobs name adapters as they name models, so that a name means one thing. */
-function takenNames(own: Record<string, ModelEntry>, models: Record<string, ModelEntry>): CatalogProblem[] {
-  return Object.entries(own).flatMap(([modelId, model]) =>
-    model.variants.flatMap(({ adapters }, at) =>
-      adapters.flatMap(({ name }, index): CatalogProblem[] => {
-        const isTaken =
-          Object.hasOwn(models, name) ||
-          adapters.findIndex((other) => other.name === name) < index ||
-          Object.entries(models).some(
-            ([id, { variants }]) =>
-              id !== modelId && variants.some((variant) => variant.adapters.some((other) => other.name === name)),
-          );
-        const path = ["models", modelId, "variants", at, "adapters", index, "name"];
-        return isTaken ? [{ path, found: show(name), allowed: "a name that no other model or adapter has" }] : [];
-      }),
-    ),
-  );
-}
-
-function danglingReferences(
-  own: Record<string, WorkerTypeEntry>,
-  models: Record<string, ModelEntry>,
-  workerTypes: Record<string, WorkerTypeEntry>,
-): CatalogProblem[] {
-  const problems: CatalogProblem[] = [];
-  for (const [typeId, type] of Object.entries(own)) {
-    for (const [index, reference] of type.models.entries()) {
-      const id = typeof reference === "string" ? reference : reference.model;
-      if (Object.hasOwn(models, id)) continue;
-      const path = ["workerTypes", typeId, "models", index, ...(typeof reference === "string" ? [] : ["model"])];
-      problems.push({ path, found: show(id), allowed: `a model of the catalog: ${Object.keys(models).join(", ")}` });
-    }
-    const chain = [typeId];
-    for (let next = type.fallback; next !== undefined; next = workerTypes[next]?.fallback) {
-      const path = ["workerTypes", typeId, "fallback"];
-      if (!Object.hasOwn(workerTypes, next)) {
-        problems.push({
-          path,
-          found: show(next),
-          allowed: `a worker type of the catalog: ${Object.keys(workerTypes).join(", ")}`,
-        });
-        break;
-      }
-      if (chain.includes(next)) {
-        problems.push({ path, found: show([...chain, next].join(" → ")), allowed: "a chain of fallbacks that ends" });
-        break;
-      }
-      chain.push(next);
-    }
-  }
-  return problems;
-}
-
-function link(models: Record<string, ModelEntry>, workerTypes: Record<string, WorkerTypeEntry>): Catalog {
+/** What files that hold together say, the later ones over the earlier. */
+export function linkCatalog(files: readonly CatalogFile[]): Catalog {
+  const { models, workerTypes } = mergedEntries(files);
   const linkedModels = new Map(Object.entries(models).map(([id, entry]) => [id, toModel(id, entry)]));
   const linkedTypes = Object.entries(workerTypes).map(([id, entry]): [string, WorkerType] => [
     id,
@@ -232,7 +137,7 @@ function toAdapter(entry: AdapterEntry, { engine, minGpuMemoryGb, gpuCount }: Va
     architecture: null,
     adapters: [],
   };
-  return { id: entry.name, variant };
+  return { id: entry.name, license: entry.license, variant };
 }
 
 type Located = Pick<VariantEntry, "source" | "repo" | "name" | "url" | "path" | "revision">;

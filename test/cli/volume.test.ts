@@ -183,6 +183,8 @@ describe("prune", () => {
       mkdirSync(dirname(volume(path)), { recursive: true });
       writeFileSync(volume(path), "left");
       utimesSync(volume(path), time, time);
+      for (let folder = dirname(path); folder.includes(".muster/path--"); folder = dirname(folder))
+        utimesSync(volume(folder), time, time);
       utimesSync(dirname(volume(path)), time, time);
       return volume(path);
     };
@@ -196,12 +198,14 @@ describe("prune", () => {
       put(`ollama/blobs/sha256-${digest}`),
       put(`base-models/.muster/path--x/ingest/sha256-${digest}.partial`),
       put("base-models/.muster/path--x/ingest/sha256-x.journal"),
+      put("base-models/.muster/path--y/staged/rev/weights/model.safetensors"),
       put(`.muster/contents/${digest}/000000000001`),
       put(".muster/leases/ollama%3agone/000000000001"),
     ];
     const kept = [
       put(`huggingface/hub/models--python--own/blobs/${digest}.incomplete`),
       put(`.muster/models/y.json.${uuid}.tmp`, new Date()),
+      put("base-models/.muster/path--z/staged/rev/model.safetensors", new Date()),
       put(`huggingface/hub/models--acme--twin/.muster/ingest/sha256-${digest}.partial`, new Date()),
     ];
     const { leftBehind } = await at.json<{ leftBehind: { kind: string }[] }>("prune", "--dry-run");

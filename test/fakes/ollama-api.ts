@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { answerMaking, newMaking, type OllamaMaking } from "./ollama-making.ts";
 
 /** An Ollama server as far as fetching needs it: what it has, what it tells of a model, and pulling as a test scripts it. */
 
@@ -10,6 +11,7 @@ export interface OllamaTag {
   size: number;
   modified_at: string;
   remote_host?: string;
+  details?: { quantization_level?: string; format?: string };
 }
 
 export interface PullEvent {
@@ -39,6 +41,8 @@ export interface OllamaApi extends AsyncDisposable {
   info: Record<string, Record<string, unknown>>;
   /** What pulling does; the answer ends when it settles. */
   pull: (pull: Pull) => Promise<void>;
+  /** What files were uploaded, by digest (`sha256:…`), and what making models of them does. */
+  making: OllamaMaking;
   /** Takes connections and answers none of them, as a server that starts does. */
   silent: boolean;
   /** Paths, and the Authorization header where there is one. */
@@ -59,6 +63,7 @@ export async function startOllamaApi(): Promise<OllamaApi> {
     const json = (status: number, body: object) =>
       response.writeHead(status, { "content-type": "application/json; charset=utf-8" }).end(JSON.stringify(body));
     if (path === "/api/tags") return void json(200, { models: api.models });
+    if (await answerMaking(api, request, response)) return;
     let text = "";
     for await (const chunk of request) text += chunk;
     const { name = "", model = name, insecure = false } = JSON.parse(text || "{}") as Record<string, never>;
@@ -93,6 +98,7 @@ export async function startOllamaApi(): Promise<OllamaApi> {
       store({});
       send({ status: "success" });
     },
+    making: newMaking(),
     silent: false,
     requests: [],
     async [Symbol.asyncDispose]() {

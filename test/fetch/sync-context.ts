@@ -1,3 +1,4 @@
+import { type ContentPolicy, NO_CONTENT_POLICY } from "../../src/content-policy.ts";
 import { USER_AGENT } from "../../src/fetch/ask.ts";
 import { DiskBudget } from "../../src/fetch/disk-budget.ts";
 import { HttpClient } from "../../src/fetch/http-client.ts";
@@ -32,6 +33,7 @@ export interface SyncInput {
   stallTimeoutMs?: number;
   retries?: number;
   offline?: boolean;
+  contentPolicy?: Partial<ContentPolicy>;
   minFreeBytes?: number;
   maxCacheBytes?: number;
   toolWaitMs?: number;
@@ -66,6 +68,7 @@ export function syncContext(input: SyncInput, { client, lanes }: Transfer, signa
     volume,
     layout,
     offline: input.offline ?? false,
+    contentPolicy: { ...NO_CONTENT_POLICY, ...input.contentPolicy },
     origins: {
       huggingface: hubMirrors(parsePlaces(endpoint).places, { token: input.token ?? null, openBucket }),
       ollama: (input.registries ?? []).map((registry) =>

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { ModelPolicy } from "../../src/config.ts";
+import type { ModelPolicy } from "../../src/policy-settings.ts";
 import { policyRefusal } from "../../src/select/model-policy.ts";
 import { namedModel } from "../../src/select/named-models.ts";
 import type { Catalog } from "../../src/select/worker-types.ts";

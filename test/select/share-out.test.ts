@@ -105,6 +105,7 @@ describe("Ollama", () => {
 describe("LoRA adapters", () => {
   const adapter = (id: string, gib: number, engine: "vllm" | "ollama") => ({
     id,
+    license: null,
     variant: variant(id, gib, { engine }),
   });
   const withAdapters = (engine: "vllm" | "ollama") => {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { temporaryFolder } from "./temporary-folder.ts";
@@ -15,7 +15,8 @@ export function mountTmpfs(bytes: number, skip: Skip, options = "mode=755"): str
 
 /** Shows `source` in a second place, which renames do not cross although it is the same device. */
 export function bindMount(source: string, skip: Skip, folder = temporaryFolder()): string {
-  mkdirSync(folder, { recursive: true });
+  // Or a single file, onto another.
+  if (!existsSync(folder)) mkdirSync(folder, { recursive: true });
   mount(["--bind", source, folder], folder, skip);
   return folder;
 }

@@ -71,14 +71,15 @@ beforeAll(async () => {
     const ask = async (order: VolumeOrder, input: SyncInput) => {
       child.stdin.write(`${JSON.stringify({ order, input })}\n`);
       const { value } = await answers.next();
-      // At the end of the time a run may still be on its way.
-      if (value === undefined) return "the process has ended";
       return (JSON.parse(String(value)) as { problem: unknown }).problem;
     };
     return { child, ask };
   });
 });
+/** At the end of the time a run may still be on its way. */
+let lastRun: Promise<void> = Promise.resolve();
 afterAll(async () => {
+  await lastRun;
   for (const { child } of processes) child.kill("SIGKILL");
   rmSync(bundle, { recursive: true, force: true });
   await Promise.all([hub.close(), registry[Symbol.asyncDispose]()]);
@@ -151,6 +152,8 @@ it("three processes that fetch, update, import, remove, prune and sweep never br
   });
   await fc.assert(
     fc.asyncProperty(scripts, async (all) => {
+      const over = Promise.withResolvers<void>();
+      lastRun = over.promise;
       const volume = mkdtempSync(join(tmpdir(), "muster-property-"));
       const input = { endpoint: hub.url, volume, registries: [registry.url] };
       const layout = createLayout(volume, join(volume, "huggingface/hub"), join(volume, "ollama"));
@@ -176,6 +179,7 @@ it("three processes that fetch, update, import, remove, prune and sweep never br
         expect(outcomes.filter((problem) => problem !== null)).toEqual([]);
       } finally {
         rmSync(volume, { recursive: true, force: true });
+        over.resolve();
       }
     }),
     { numRuns: 12, interruptAfterTimeLimit: LIMIT_MS, markInterruptAsFailure: false, endOnFailure: true },

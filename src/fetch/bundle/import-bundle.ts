@@ -117,7 +117,7 @@ async function importModel(model: BundledModel, work: Importing): Promise<Import
         key,
         spec: { variant, license },
         from: work.bundle.name,
-        plan: { revision: model.revision, files: model.files, manifest: model.manifest, vouched: [] },
+        plan: { revision: model.revision, license, files: model.files, manifest: model.manifest, vouched: [] },
         bring: (files, leased, told) =>
           bring(files, { ...work, context: { ...context, ...leased, signal: leased.signal ?? context.signal } }, told),
         async look() {

@@ -1,10 +1,9 @@
 import type { FileSpec, Variant } from "../../model.ts";
 import { contentRevision } from "../hash-file.ts";
 import type { DescribeOptions, ModelDescription } from "../origin.ts";
-import { readArchitecture } from "../read-architecture.ts";
 import { readPublished, type Shelf } from "../shelf.ts";
 import { checkPin } from "./pin.ts";
-import { readConfig } from "./read-config.ts";
+import { readAbout } from "./read-about.ts";
 
 /**
  * A model that is a folder of its own: what its manifest says where `muster push` has filled it, and else what `list` finds
@@ -22,6 +21,8 @@ export async function describeFolder(
     ) ?? (await list());
   const revision = published?.revision ?? contentRevision(files);
   checkPin(variant, { revision, name: published?.requestedRevision });
-  const text = await readConfig(files, options, () => shelf.read("config.json", options));
-  return { revision, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+  const { readStored } = options;
+  const license = published?.license;
+  const about = await readAbout(files, { readStored, license, read: (path) => shelf.read(path, options) });
+  return { revision, files, ...about, manifest: null };
 }

@@ -1,8 +1,10 @@
 import { posix } from "node:path";
 import * as z from "zod";
+import { type MusterError, toMusterError } from "../../errors.ts";
 import type { Architecture, FileSpec } from "../../model.ts";
 import { type AskOptions, ask, askStart } from "../ask.ts";
 import type { HttpSubject } from "../http-errors.ts";
+import { cardSchema, licenseOf, type ModelCard, readConfigCard, readReadme, taskOf } from "../model-card.ts";
 import type { Origin } from "../origin.ts";
 import { readArchitecture } from "../read-architecture.ts";
 import { readGgufStart } from "../read-gguf.ts";
@@ -11,10 +13,13 @@ import { isSafePath } from "./safe-path.ts";
 
 /** Asks a Hugging Face hub (or what keeps its contract) about models. The library lists and describes; bytes are fetched by our own engine. */
 
+type RepoCard = Omit<ModelCard, "quantization">;
+
 export interface RepoDescription {
   /** 40 hex digits. */
   commit: string;
   files: FileSpec[];
+  card: RepoCard | null;
 }
 
 const commitId = z.string().regex(/^[0-9a-f]{40}$/);
@@ -30,7 +35,7 @@ const treeEntry = z.object({
   lfs: z.object({ oid: hex.length(64), size: z.int().nonnegative() }).optional(),
 });
 
-/** The commit a revision stands for, and its files with sizes and digests. */
+/** The commit a revision stands for, its files with sizes and digests, and what the hub said of the repository on the way. */
 export async function describeRepo(
   repo: string,
   revision: string,
@@ -38,8 +43,8 @@ export async function describeRepo(
   options: AskOptions,
 ): Promise<RepoDescription> {
   const subject = subjectOf(repo, hub);
-  const pinned = commitId.safeParse(revision).success;
-  const commit = pinned ? revision : await resolveRevision(repo, revision, hub, options);
+  const isPinned = commitId.safeParse(revision).success;
+  const { commit, card } = isPinned ? { commit: revision, card: null } : await askInfo(repo, revision, hub, options);
   const fetch = hubFetch(hub, subject, options, z.array(z.unknown()));
   const { listFiles } = await import("./hub-library.ts");
   const files = new Map<string, FileSpec>();
@@ -55,26 +60,27 @@ export async function describeRepo(
       if (files.has(folder)) throw invalidAnswer(subject.page, `both a file and a folder ${JSON.stringify(folder)}`);
     }
   }
-  return { commit, files: [...files.values()] };
+  return { commit, files: [...files.values()], card };
 }
 
-/** Bytes; a larger one is not a configuration. */
-const LARGEST_CONFIG = 1 << 20;
+/** Bytes; a larger one is neither a configuration nor a card. */
+const LARGEST_TEXT = 1 << 20;
 
 /** The hub as a place that models come from. */
 export function huggingFaceOrigin(hub: HubEndpoint): Origin {
   return {
     name: new URL(hub.endpoint).host,
     async describe({ location, revision, format }, options) {
-      const { commit, files } = await describeRepo(location, revision, hub, options);
-      const urlOf = ({ path }: FileSpec) => resolveUrl(hub.endpoint, location, commit, path);
+      const { commit, files, card } = await describeRepo(location, revision, hub, options);
       const subject = subjectOf(location, hub);
-      const architectureOf = async (): Promise<Architecture | null> => {
-        const config = files.find(({ path, size }) => path === "config.json" && size <= LARGEST_CONFIG);
-        if (config) {
-          const stored = await options.readStored(config);
-          return readArchitecture(stored ?? (await ask(urlOf(config), subject, options, authorization(hub))).text);
-        }
+      const urlOf = ({ path }: FileSpec) => resolveUrl(hub.endpoint, location, commit, path);
+      const textOf = async (name: string): Promise<string | null> => {
+        const file = files.find(({ path, size }) => path === name && size <= LARGEST_TEXT);
+        if (!file) return null;
+        return (await options.readStored(file)) ?? (await ask(urlOf(file), subject, options, authorization(hub))).text;
+      };
+      const architectureOf = async (config: string | null): Promise<Architecture | null> => {
+        if (config !== null) return readArchitecture(config);
         // Of many quantizations, and of a file in parts: the first tells of all.
         const gguf = files.find(({ path }) => /\.gguf$/i.test(path) && !/mmproj|-(?!00001)\d{5}-of-/i.test(path));
         if (format !== "gguf" || !gguf) return null;
@@ -82,7 +88,23 @@ export function huggingFaceOrigin(hub: HubEndpoint): Origin {
           askStart(urlOf(gguf), length, subject, options, authorization(hub)),
         );
       };
-      return { revision: commit, files, architecture: await architectureOf(), manifest: null };
+      // Of a pinned commit nothing but its files was asked for, and its own card says what held then.
+      const cardOf = async (): Promise<RepoCard> => {
+        if (card) return card;
+        const info = options.onClosed ? (await askInfo(location, revision, hub, options)).card : null;
+        const { license, task } = readReadme(await unlessClosed(textOf("README.md"), () => undefined));
+        const { gated = false } = info ?? {};
+        return { license: license ?? info?.license ?? null, gated, task: info?.task ?? task };
+      };
+      const said = await cardOf();
+      const config = await (options.onClosed
+        ? unlessClosed(textOf("config.json"), options.onClosed)
+        : textOf("config.json"));
+      const { quantization, task } = readConfigCard(config);
+      return {
+        ...{ revision: commit, files, manifest: null, architecture: await architectureOf(config) },
+        card: { ...said, task: said.task ?? task, quantization },
+      };
     },
     async locate({ location }, revision, { path }) {
       return {
@@ -100,13 +122,41 @@ export function huggingFaceOrigin(hub: HubEndpoint): Origin {
   };
 }
 
-async function resolveRevision(repo: string, revision: string, hub: HubEndpoint, options: AskOptions): Promise<string> {
+/** Lists are open to everybody, files of gated repositories are not. */
+async function unlessClosed(
+  text: Promise<string | null>,
+  onClosed: (error: MusterError) => void,
+): Promise<string | null> {
+  try {
+    return await text;
+  } catch (cause) {
+    const error = toMusterError(cause);
+    if (error.retryable) throw error;
+    onClosed(error);
+    return null;
+  }
+}
+
+async function askInfo(repo: string, revision: string, hub: HubEndpoint, options: AskOptions) {
   const fetch = hubFetch(hub, subjectOf(repo, hub), options, z.object({}));
   const { modelInfo } = await import("./hub-library.ts");
-  const info = await modelInfo({ name: repo, revision, hubUrl: hub.endpoint, additionalFields: ["sha"], fetch });
+  const additionalFields = ["sha", "cardData"] as const;
+  const info = await modelInfo({
+    name: repo,
+    revision,
+    hubUrl: hub.endpoint,
+    additionalFields: [...additionalFields],
+    fetch,
+  });
   const parsed = commitId.safeParse(info.sha);
-  if (parsed.success) return parsed.data;
-  throw invalidAnswer(hub.endpoint, `no commit for revision ${revision} of ${repo}`);
+  if (!parsed.success) throw invalidAnswer(hub.endpoint, `no commit for revision ${revision} of ${repo}`);
+  const written = cardSchema.parse(info.cardData ?? {});
+  const card = {
+    license: licenseOf(written),
+    gated: Boolean(info.gated),
+    task: taskOf(info.task ?? written.pipeline_tag),
+  };
+  return { commit: parsed.data, card };
 }
 
 function toFileSpec(entry: unknown, subject: HttpSubject): FileSpec | null {

@@ -3,9 +3,8 @@ import type { FileSpec, Variant } from "../../model.ts";
 import type { AskOptions } from "../ask.ts";
 import type { Origin } from "../origin.ts";
 import { filesFor, type PublishedModel, publishedFolder } from "../published-model.ts";
-import { readArchitecture } from "../read-architecture.ts";
 import { readPublished, type Shelf } from "../shelf.ts";
-import { readConfig } from "./read-config.ts";
+import { readAbout } from "./read-about.ts";
 
 /** For so long a manifest that was read is gone by while files are fetched. */
 const FRESH_MS = 60_000;
@@ -37,9 +36,10 @@ export function mirrorOrigin(shelf: Shelf): Origin {
       const published = await remembered(variant, options);
       const folder = publishedFolder(variant);
       const files = filesFor(published, variant, `${shelf.name}/${folder}`);
-      const text = await readConfig(files, options, () => shelf.read(`${folder}/config.json`, options));
-      const architecture = text === null ? null : readArchitecture(text);
-      return { revision: published.revision, files, architecture, manifest: null };
+      const { readStored } = options;
+      const { revision, license } = published;
+      const read = (path: string) => shelf.read(`${folder}/${path}`, options);
+      return { revision, files, ...(await readAbout(files, { readStored, license, read })), manifest: null };
     },
     async locate(variant, _revision, file, options) {
       const { files } = await remembered(variant, options);

@@ -19,6 +19,8 @@ export interface OllamaManifest {
   weights: FileSpec | null;
   weightsBytes: number;
   projectorBytes: number;
+  /** Texts of licences. */
+  licenses: FileSpec[];
 }
 
 export const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
@@ -30,7 +32,9 @@ const blob = z.object({
   size: z.int().nonnegative(),
 });
 const manifestSchema = z.object({ config: blob, layers: z.array(blob) });
-const configSchema = z.object({ remote_host: z.string(), remote_model: z.string() }).partial();
+const configSchema = z
+  .object({ remote_host: z.string(), remote_model: z.string(), file_type: z.string(), model_family: z.string() })
+  .partial();
 
 /** Where a name's model is asked for. `registry` stands for registry.ollama.ai, as a mirror does. */
 export function modelUrl({ scheme, host, namespace, model }: OllamaName, registry: string): string {
@@ -83,7 +87,14 @@ export function readManifest(text: string, subject: HttpSubject): OllamaManifest
     weights: weights[0] ?? null,
     weightsBytes: sizeOf(weights),
     projectorBytes: sizeOf(ofKind("projector")),
+    licenses: ofKind("license").map(toFile),
   };
+}
+
+/** What the text of a config says of the model. */
+export function readConfigBlob(config: string): { quantization: string | null; family: string } {
+  const { file_type, model_family = "" } = parseJson(config, configSchema) ?? {};
+  return { quantization: file_type?.toLowerCase() || null, family: model_family };
 }
 
 /** Throws SOURCE_UNSUPPORTED where the text of a config says that the weights are elsewhere. */

@@ -6,6 +6,8 @@ import type { StoredModel, Variant } from "../../model.ts";
 import { fullName, parseOllamaName, pinnedDigest } from "../../store/ollama-name.ts";
 import { withoutCredentials } from "../../url-credentials.ts";
 import { networkError } from "../http-errors.ts";
+import { recognizeLicenses } from "../license-text.ts";
+import type { ModelCard } from "../model-card.ts";
 import type { ModelProgress } from "../model-progress.ts";
 import type { ModelServer } from "../model-server.ts";
 import { toArchitecture } from "../read-gguf.ts";
@@ -37,6 +39,9 @@ const tagsSchema = z.object({
 type Tag = z.output<typeof tagsSchema>["models"][number];
 const scalar = z.union([z.number(), z.boolean().transform(Number)]);
 const showSchema = z.object({
+  license: z.string().catch("").default(""),
+  details: z.object({ quantization_level: z.string() }).partial().catch({}).default({}),
+  capabilities: z.array(z.string()).catch([]).default([]),
   model_info: z.record(z.string(), z.union([scalar, z.string(), z.array(scalar)]).catch("")),
 });
 
@@ -108,6 +113,7 @@ export function ollamaServer({ url, stallTimeoutMs }: ServerOptions): ModelServe
         weights: { weightsBytes: tag.size, projectorBytes: 0 },
         architecture: said.success ? toArchitecture(new Map(Object.entries(said.data.model_info))) : null,
         manifest: null,
+        ...(said.success ? { card: toCard(said.data) } : {}),
       };
     },
     async pull({ location, sizeBytes, revision }, progress, signal) {
@@ -138,6 +144,16 @@ export function ollamaServer({ url, stallTimeoutMs }: ServerOptions): ModelServe
         events?.abort();
       }
     },
+  };
+}
+
+function toCard({ license, details, capabilities }: z.output<typeof showSchema>): ModelCard {
+  const task = capabilities.includes("embedding") ? "embedding" : capabilities.includes("vision") ? "vision" : "chat";
+  return {
+    license: recognizeLicenses([license]),
+    gated: false,
+    task: capabilities.length > 0 ? task : null,
+    quantization: details.quantization_level?.toLowerCase() || null,
   };
 }
 

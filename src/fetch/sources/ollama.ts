@@ -3,6 +3,7 @@ import type { Architecture, FileSpec } from "../../model.ts";
 import { type OllamaName, parseOllamaName, pinnedDigest } from "../../store/ollama-name.ts";
 import { type AskOptions, ask, askStart } from "../ask.ts";
 import type { HttpSubject } from "../http-errors.ts";
+import { recognizeLicenses } from "../license-text.ts";
 import type { Origin } from "../origin.ts";
 import { readGgufStart } from "../read-gguf.ts";
 import type { OllamaKey } from "./ollama-key.ts";
@@ -11,6 +12,7 @@ import {
   MANIFEST_TYPE,
   modelUrl,
   type OllamaManifest,
+  readConfigBlob,
   readManifest,
   refuseCloudModel,
   subjectOf,
@@ -26,6 +28,8 @@ export interface RegistryOptions {
 
 /** Bytes; a larger one is not a configuration. */
 const LARGEST_CONFIG = 1 << 20;
+const LARGEST_LICENSE = 256 << 10;
+const MOST_LICENSES = 4;
 
 /** A registry (or a mirror of it, or one that pulls through) as a place that Ollama models come from. */
 export function ollamaOrigin({ registry, key }: RegistryOptions): Origin {
@@ -37,9 +41,15 @@ export function ollamaOrigin({ registry, key }: RegistryOptions): Origin {
       const model = about(location, options);
       const manifest = await model.manifestAt(revision);
       const { config, digest, text, blobs, weightsBytes, projectorBytes } = manifest;
-      if (config.size <= LARGEST_CONFIG)
-        refuseCloudModel((await options.readStored(config)) ?? (await model.text(config)), model.subject);
+      const read = async (file: FileSpec) => (await options.readStored(file)) ?? (await model.text(file));
+      const said = config.size <= LARGEST_CONFIG ? await read(config) : "";
+      refuseCloudModel(said, model.subject);
+      const { quantization, family } = readConfigBlob(said);
+      const licenses = manifest.licenses.filter(({ size }) => size <= LARGEST_LICENSE).slice(0, MOST_LICENSES);
+      const license = recognizeLicenses(await Promise.all(licenses.map(read)));
+      const task = projectorBytes > 0 ? "vision" : /bert/.test(family) ? "embedding" : family ? "chat" : null;
       return {
+        card: { license, gated: false, task, quantization },
         revision: digest,
         files: blobs,
         weights: { weightsBytes, projectorBytes },

@@ -6,12 +6,12 @@ import { parseFolder } from "../../place.ts";
 import { mapSome } from "../map-some.ts";
 import type { Origin } from "../origin.ts";
 import { PUBLISHED_NAME } from "../published-model.ts";
-import { readArchitecture } from "../read-architecture.ts";
 import type { Shelf } from "../shelf.ts";
 import type { Lanes } from "../transfer/lanes.ts";
 import { isChecksumFile, readChecksums } from "./checksum-file.ts";
 import { describeFolder } from "./describe-folder.ts";
 import { folderError, insideFolder, type ListedFile, listFolder, unreadable } from "./folder-listing.ts";
+import { readAbout } from "./read-about.ts";
 
 /** Files on their way through the threads. */
 const AT_ONCE = 8;
@@ -45,8 +45,7 @@ export function pathOrigin(lanes: Lanes): Origin {
     async survey(variant, options) {
       const folder = folderOf(variant);
       const files = await modelFiles(folder, options.signal);
-      const text = await folderShelf(folder).read("config.json", options);
-      return { files, architecture: text === null ? null : readArchitecture(text) };
+      return { files, ...(await readAbout(files, { read: (path) => folderShelf(folder).read(path, options) })) };
     },
     locate: (variant, _revision, { path }, options) => folderShelf(folderOf(variant)).locate(path, options),
   };

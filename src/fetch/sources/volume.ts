@@ -8,9 +8,8 @@ import { createLayout, type HubLayout, hubLayout, type Layout } from "../../stor
 import { findComplete } from "../../store/manifest.ts";
 import { chooseFiles } from "../choose-files.ts";
 import type { ModelDescription, Origin } from "../origin.ts";
-import { readArchitecture } from "../read-architecture.ts";
 import { folderShelf } from "./path.ts";
-import { readConfig } from "./read-config.ts";
+import { readAbout } from "./read-about.ts";
 
 /** Another volume of muster's, or a hub cache of any Hugging Face tool, as a place that models of a hub come from. */
 export function volumeOrigin(root: string): Origin {
@@ -19,10 +18,12 @@ export function volumeOrigin(root: string): Origin {
   return {
     name: root,
     async describe(variant, options) {
-      const { hub, revision, files } = (await recorded(ownLayout, variant)) ?? (await cached(hubs, variant, root));
+      const { hub, revision, files, license } =
+        (await recorded(ownLayout, variant)) ?? (await cached(hubs, variant, root));
       const snapshot = folderShelf(hub.snapshot(variant.location, revision));
-      const text = await readConfig(files, options, () => snapshot.read("config.json", options));
-      return { revision, files, architecture: text === null ? null : readArchitecture(text), manifest: null };
+      const { readStored } = options;
+      const about = await readAbout(files, { readStored, license, read: (path) => snapshot.read(path, options) });
+      return { revision, files, ...about, manifest: null };
     },
     async locate({ location }, _revision, { path, digest, size }) {
       for (const hub of hubs) {
@@ -36,12 +37,12 @@ export function volumeOrigin(root: string): Origin {
   };
 }
 
-type Found = Pick<ModelDescription, "revision" | "files"> & { hub: HubLayout };
+type Found = Pick<ModelDescription, "revision" | "files"> & { hub: HubLayout; license?: string | null };
 
 /** A record says exactly which files the variant consists of. */
 async function recorded(layout: Layout, variant: Variant): Promise<Found | null> {
   const record = await findComplete(layout, variant);
-  return record && { hub: layout.hub, revision: record.revision, files: record.files };
+  return record && { hub: layout.hub, revision: record.revision, files: record.files, license: record.license };
 }
 
 async function cached(hubs: readonly HubLayout[], variant: Variant, root: string): Promise<Found> {

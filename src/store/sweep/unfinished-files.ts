@@ -39,7 +39,11 @@ export async function folderLeftovers(look: Look): Promise<Garbage[]> {
   const copies = (await filesNamed(folders.root, TEMPORARY)).filter(
     (path) => !recorded.has(path) && !path.startsWith(`${own}/`),
   );
-  return [...(await leftoversOf(await entriesOf(own), look)), ...(await temporaries(copies, look))];
+  const models = await entriesOf(own);
+  // Files that were finished of a model that was not: nobody but its next fetch would have them.
+  const finished = models.map((folder) => partials(join(folder, "staged"), look, join(folder, "ingest")));
+  const copied = await temporaries(copies, look);
+  return [...(await leftoversOf(models, look)), ...(await Promise.all(finished)).flat(), ...copied];
 }
 
 async function leftoversOf(folders: readonly string[], look: Look): Promise<Garbage[]> {
@@ -49,10 +53,14 @@ async function leftoversOf(folders: readonly string[], look: Look): Promise<Garb
   return found.flat();
 }
 
-/** Unfinished files that nobody has written to for long, of a model that no running worker needs. */
-async function partials(folder: string, { layout, now, ages, leases, held }: Look): Promise<Garbage[]> {
+/** What nobody has written to for long of an unfinished model, which `ingest` names, that no running worker needs. */
+async function partials(
+  folder: string,
+  { layout, now, ages, leases, held }: Look,
+  ingest: string = folder,
+): Promise<Garbage[]> {
   const isOld = async () => (await entriesOf(folder)).length > 0 && now - (await newest(folder)) > ages.abandoned;
-  const name = leases.of(folder);
+  const name = leases.of(ingest);
   if (!(await isOld()) || (name !== null && held.has(name))) return [];
   const remove = async (signal: AbortSignal) => {
     let isGone = false;
