@@ -2,6 +2,7 @@
 import { enableCompileCache } from "node:module";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { addCatalogCommands } from "./cli/catalog-commands.ts";
+import { groupCommands, OTHERS } from "./cli/command-groups.ts";
 import { addRevisionCommands } from "./cli/revision-commands.ts";
 import { addToolCommands } from "./cli/tool-commands.ts";
 import { addVolumeCommands } from "./cli/volume-commands.ts";
@@ -21,6 +22,8 @@ const program = new Command("muster")
   .description("The entrypoint agent of AI workers: detect, select, fetch, register, serve.")
   .version(VERSION, "-V, --version")
   .enablePositionalOptions()
+  .commandsGroup(OTHERS)
+  .helpCommand("help [command]", "display help for command")
   .configureHelp({ showGlobalOptions: true })
   .addHelpText(
     "after",
@@ -124,8 +127,8 @@ command(
 
 addVolumeCommands(program, command);
 addCatalogCommands(program, command);
-addToolCommands(program, command);
 addRevisionCommands(program, command);
+addToolCommands(program, command);
 
 command(
   program
@@ -255,6 +258,8 @@ Examples:
       options as Parameters<typeof import("./cli/coordinator.ts").coordinator>[0],
     ),
 );
+
+groupCommands(program);
 
 try {
   await program.parseAsync();

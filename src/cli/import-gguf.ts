@@ -59,6 +59,11 @@ export async function importGguf(source: string, options: ImportOptions): Promis
   const { outcome, statuses } = await make(model, server, { options, quantize, fetching, log, terminal, signal });
   const made = await server.find(options.as, signal);
   if (!made) throw notThere(options.as, server);
+  await fetching.audit?.note({
+    action: "imported",
+    model: { key: options.as, source: "ollama", location: options.as, revision: made.digest },
+    ...{ files: [], bytes: made.size, from: [model.name], to: server.name },
+  });
   const data = {
     ...{ model: options.as, server: server.name, digest: made.digest, bytes: made.size },
     ...{ quantization: made.quantization, source: model.name, replaced: before !== null, statuses, ...outcome },

@@ -29,8 +29,10 @@ describe.concurrent("help and version", () => {
 
   test("with an example, of every command that --help tells of", async ({ expect }) => {
     const named = (help: string) =>
-      [...(/^Commands:\n((?: .*\n)+)/m.exec(help)?.[1] ?? "").matchAll(/^ {2}([a-z-]+) /gm)]
-        .map(([, name = ""]) => name)
+      help
+        .split("\n\n")
+        .filter((section) => /^(?!Options|Global|Arguments|Example)[A-Z][a-z ]+:\n {2}/.test(section))
+        .flatMap((section) => [...section.matchAll(/^ {2}([a-z-]+) /gm)].map(([, name = ""]) => name))
         .filter((name) => name !== "help");
     const helpOf = async (...path: string[]) => (await runMuster([...path, "--help"], {})).stdout;
     const commands = named(await helpOf());
