@@ -21,6 +21,8 @@ const result = await build({
   target: "node24.12",
   // esbuild does not know that it is.
   supported: { using: true },
+  // Its CommonJS form finds its parts in a way that only Node follows.
+  alias: { "jsonc-parser": "jsonc-parser/lib/esm/main.js" },
   legalComments: "linked",
   metafile: true,
   // CommonJS packages inside an ES module bundle still call require for what Node brings.
