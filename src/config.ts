@@ -186,7 +186,7 @@ function derive(given: Settings, problems: string[]): Config {
     nats: readNatsSettings(given, problems),
     coordinatorCertificate: certificateFiles(given, problems),
     gateway: gatewayConfig(given, problems),
-    maxConnections: given.MAX_CONNECTIONS ?? 32,
+    maxConnections: given.MAX_CONNECTIONS ?? 48,
     maxBandwidth: given.MAX_BANDWIDTH ?? null,
     stallTimeoutMs: given.STALL_TIMEOUT ?? 30_000,
     drainTimeoutMs: given.DRAIN_TIMEOUT ?? 25_000,

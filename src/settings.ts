@@ -122,7 +122,7 @@ export const settings = z.object({
     {
       description: "Most connections open at once for fetching; as few are opened as fill the link.",
       allowed: "1 to 256",
-      otherwise: "`32`",
+      otherwise: "`48`",
     },
   ),
   MAX_BANDWIDTH: setting("Transfer", bandwidth, {

@@ -29,13 +29,20 @@ export interface DescribeContext {
   signal?: AbortSignal;
   /** What sources said in this process; a volume that cannot be written keeps nothing. */
   described?: Map<string, ModelDescription>;
+  /** When (performance.now) a plan was told what is described: the fetch that follows at once does not ask again. */
+  planned?: Map<string, number>;
   /** What sources showed at a glance, in this process. */
   surveyed?: Map<string, ModelSurvey>;
+  /** A source is about to be asked: what is missing will be fetched. */
+  onAsk?: () => void;
   /** An origin had no answer, and the next one is asked. */
   onFailover?: (error: MusterError, next: Origin) => void;
   /** No other is left, and this one has asked to be left alone for so long. */
   onWait?: (origin: Origin, waitMs: number) => void;
 }
+
+/** For so long a plan's answer is as good as a new one. */
+const FRESH_MS = 10_000;
 
 const descriptionSchema = z.object({
   formatVersion: z.literal(1),
@@ -87,12 +94,25 @@ export async function askSource(
 
 /** What a plan needs: the description, or where that would mean to read the weights, what is seen without. */
 async function survey(variant: Variant, context: DescribeContext): Promise<ModelSurvey> {
-  if (!context.origins[variant.source].some((origin) => origin.survey)) return describe(variant, context);
+  if (!context.origins[variant.source].some((origin) => origin.survey)) {
+    const description = await describe(variant, context);
+    context.planned?.set(descriptionPath(variant, context.layout), performance.now());
+    return description;
+  }
   const found = await askOrigins(variant, context, (origin, options) =>
     (origin.survey ?? origin.describe)(variant, options),
   );
   context.surveyed?.set(descriptionPath(variant, context.layout), found);
   return found;
+}
+
+/** What the source has just told a plan, once; else asks it. */
+export async function describeAfterPlan(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
+  const path = descriptionPath(variant, context.layout);
+  const at = context.planned?.get(path);
+  context.planned?.delete(path);
+  const isFresh = at !== undefined && performance.now() - at < FRESH_MS;
+  return (isFresh && context.described?.get(path)) || describe(variant, context);
 }
 
 /** What the source showed at a glance in this process; null where it was not looked at. */
@@ -110,6 +130,7 @@ async function askOrigins<T>(
 ): Promise<T> {
   const store = storeOf(context.layout, variant.source);
   if (context.offline) throw offlineMissing(variant);
+  context.onAsk?.();
   const readStored = async (file: FileSpec, revision = "") => {
     const model = { location: variant.location, requestedRevision: variant.revision, revision };
     const text = await readFile(store.blob(model, file), "utf8").catch(() => null);

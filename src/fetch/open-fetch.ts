@@ -56,6 +56,7 @@ export async function openFetch(
     contentPolicy: config.contentPolicy,
     lock: config.modelsLocked ? () => needLock(config.modelsLock) : null,
     described: new Map(),
+    planned: new Map(),
     surveyed: new Map(),
     onFailover: (error, next) => log.warn(`${error.message} Asking ${next.name}`),
     onWait: (origin, waitMs) => log.warn(waitNote(origin, waitMs)),

@@ -3,6 +3,8 @@ import { type EventLoopUtilization, type Performance, performance } from "node:p
 /** How long throughput is watched before and after a change. */
 const WINDOW_MS = 25;
 const FACTOR = 4;
+/** As many at the most before the first byte has come: only then it shows whether they bring more. */
+const UNSEEN = 16;
 /** More connections are kept where they bring at least this much more. */
 const GAIN = 1.25;
 /** A trial does not wait longer than this for the first bytes of its connections. */
@@ -60,6 +62,13 @@ export class Growth {
     return this.#trial !== null;
   }
 
+  /** Work begins, perhaps after a while without any: that says nothing about the link. */
+  begin(): void {
+    this.#bytes = 0;
+    this.#windowStart = this.#clock.now();
+    this.#utilization = this.#clock.eventLoopUtilization();
+  }
+
   count(bytes: number): void {
     this.#bytes += bytes;
   }
@@ -100,9 +109,10 @@ export class Growth {
         return true;
       }
     }
-    if (!hasMore || busy > BUSY || now < this.#heldUntil || this.#target >= this.#most) return false;
+    const most = this.#hasBegun ? this.#most : Math.min(UNSEEN, this.#most);
+    if (!hasMore || busy > BUSY || now < this.#heldUntil || this.#target >= most) return false;
     this.#trial = { target: this.#target, rate, since: now, settled: false };
-    this.#target = Math.min(this.#most, this.#target * FACTOR);
+    this.#target = Math.min(most, this.#target * FACTOR);
     return false;
   }
 

@@ -37,7 +37,7 @@ const MOST_LANES = 4;
 /** Digesting a byte against receiving and writing it. */
 const DIGEST_WORK = 1.5;
 
-/** The transfer threads. Each takes whole files, and digests for the others; they start with the first job and end with `close`. */
+/** The transfer threads. Each takes whole files, and digests for the others; they start with the first job, or `prepare`, and end with `close`. */
 export class Lanes {
   readonly #options: LaneOptions;
   readonly #pace: Pace;
@@ -64,6 +64,16 @@ export class Lanes {
       if (this.#waiting.length === 0) setImmediate(() => this.#dealOut());
       this.#waiting.push({ id, pending: { job, callbacks, resolve, reject } });
     });
+  }
+
+  /** Starts the threads before there is a job for them: that takes about as long as a source does to answer. */
+  prepare(): void {
+    try {
+      if (this.#lanes.length === 0) this.#start();
+    } catch (cause) {
+      // The first job is told of it, where it is still so.
+      void this.#end(toMusterError(cause));
+    }
   }
 
   /** Keeps bytes that came on another way to the bandwidth of all; settles when they have had their time. Throws the signal's reason. */

@@ -14,7 +14,9 @@ const TICK_MS = 12;
 /** Files open at once: enough to keep connections busy over small ones, few whatever a repository holds. */
 const MOST_FILES = 64;
 /** Bytes of a piece: at the least, and while the link allows; it digests in a moment. */
-const PIECE = { least: 1 << 20, usual: 8 << 20 };
+const PIECE = { least: 512 << 10, usual: 8 << 20 };
+/** Connections that a file is shared among while nothing is known of the link: what one has cannot be had by others for a while. */
+const FIRST = 48;
 /**
  * A piece takes about so long, and so many times as long as the server takes to answer: requests cost little then, and
  * bytes come nearly in order, which the digest wants. Towards the end, and on trial, pieces are shorter.
@@ -147,7 +149,7 @@ export class Scheduler {
     const { unclaimed, connections } = file;
     // All that begin together get the same share; what comes after is shorter towards the end.
     const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
-    if (rate === 0) return Math.max(PIECE.least, Math.min(PIECE.usual, Math.ceil(unclaimed / idle)));
+    if (rate === 0) return Math.max(PIECE.least, Math.min(PIECE.usual, Math.ceil(unclaimed / Math.max(idle, FIRST))));
     const lasting = (latencies: number) => rate * Math.max(LEAST_MS, latencies * file.latency);
     const most = onTrial ? rate * TRIAL_MS : Math.max(PIECE.usual, lasting(LATENCIES.usual));
     const share = Math.max(unclaimed / target, Math.min(lasting(LATENCIES.least), unclaimed / idle));
@@ -158,6 +160,7 @@ export class Scheduler {
   #watch(): void {
     const isBusy = this.#files.size > 0 || this.#queue.length > 0;
     if (isBusy && !this.#timer) {
+      this.#growth.begin();
       this.#timer = setInterval(() => {
         const hasMore = this.#connections >= this.#growth.target;
         const files = [...this.#files];

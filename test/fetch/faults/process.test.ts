@@ -143,7 +143,7 @@ it("killed at fifty moments goes on each time from there", async () => {
     hub.reset();
     const before = keptBytes();
     // Each connection comes that far in its range, or the requests that far. There each body stops.
-    const afterBytes = Math.floor(random() ** 2 * 900_000);
+    const afterBytes = Math.floor(random() ** 2 * 450_000);
     const requests = random() < 0.3 ? Math.ceil(random() * 6) : Number.POSITIVE_INFINITY;
     Object.assign(hub.faults, { stallBody: { afterBytes, host: "cdn" } });
     const child = start();

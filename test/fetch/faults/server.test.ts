@@ -85,7 +85,7 @@ describe("a connection", () => {
   it("that closes in the middle costs only the bytes that had not come", async () => {
     const { notes, extraBytes } = await survive({
       drop: [
-        { afterBytes: MIB / 2 + 11, times: 3, path: BIG },
+        { afterBytes: MIB / 4 + 11, times: 3, path: BIG },
         { afterBytes: 100, times: 2, path: SMALL },
         { afterBytes: 5, times: 1, path: "tokenizer.json" },
       ],
@@ -117,7 +117,7 @@ describe("a connection", () => {
 
   it("that stalls in the middle is given up and taken up from there", async () => {
     const { notes, extraBytes } = await survive(
-      { stallBody: { afterBytes: MIB / 2, times: 2, path: BIG } },
+      { stallBody: { afterBytes: MIB / 4, times: 2, path: BIG } },
       { stallTimeoutMs: 1_000 },
     );
     expect(spent("stallBody")).toBe(true);
@@ -230,7 +230,7 @@ describe("a server", () => {
   it("whose links expire is asked for new ones", async () => {
     const { extraBytes } = await survive({
       expireSignatures: { afterUses: 1 },
-      drop: { afterBytes: MIB / 2, times: 4, path: BIG },
+      drop: { afterBytes: MIB / 4, times: 4, path: BIG },
     });
     expect([spent("drop"), extraBytes]).toEqual([true, 0]);
     expect(hub.requests.some(({ host, status }) => host === "cdn" && status === 403)).toBe(true);
@@ -270,8 +270,8 @@ describe("a hub", () => {
   it("that does all of it at once is got on with", async () => {
     await survive(
       {
-        drop: { afterBytes: MIB + 3, times: 2 },
-        stallBody: { afterBytes: 2 * MIB, times: 1 },
+        drop: { afterBytes: MIB / 4 + 3, times: 2 },
+        stallBody: { afterBytes: MIB / 3, times: 1 },
         stallStart: { times: 1, host: "cdn" },
         refuse: { times: 1, host: "cdn" },
         serverError: { times: 1, host: "hub", path: "resolve" },
