@@ -57,6 +57,11 @@ export function licenseObjection(name: string, known: KnownLicense, policy: Lice
   });
 }
 
+/** What is told of a model that the policy would rather not have and takes all the same. */
+export function licenseNotice({ message }: MusterError): string {
+  return `${message} It is taken all the same (LICENSE_POLICY=warn)`;
+}
+
 /** Whether an expression is allowed: of `A OR B` one is enough, of `A AND B` all are needed. */
 function isAllowed(expression: string, allowed: readonly string[]): boolean {
   const plain = expression.toLowerCase().replace(/[()]/g, " ");

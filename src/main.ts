@@ -79,13 +79,17 @@ command(
       "for other machines (PLAN_GPU_MEMORY_GB), whatever this one could run; `all` is every worker type",
     )
     .option("--locked", "fetch exactly what the lock names (MODELS_LOCK; `muster lock` writes it), and nothing else")
+    .option("--dry-run", "only say what would be fetched; `muster plan` says why")
     .option(...json)
     .addHelpText(
       "after",
-      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding\n  MODELS_LOCK=./models.lock.json muster sync --locked\n  muster sync all-minilm-l6-v2 --json\n  PLAN_GPU_MEMORY_GB=24 muster sync --prefetch all",
+      "\nExamples:\n  docker exec worker muster sync\n  muster sync embedding --dry-run\n  MODELS_LOCK=./models.lock.json muster sync --locked\n  muster sync all-minilm-l6-v2 --json\n  PLAN_GPU_MEMORY_GB=24 muster sync --prefetch all",
     ),
   async (names: string[], options) =>
-    (await import("./cli/sync.ts")).sync(names, options as { json?: boolean; prefetch?: boolean; locked?: boolean }),
+    (await import("./cli/sync.ts")).sync(
+      names,
+      options as { json?: boolean; prefetch?: boolean; locked?: boolean; dryRun?: boolean },
+    ),
 );
 
 command(

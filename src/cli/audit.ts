@@ -70,7 +70,7 @@ function lines(entries: readonly AuditEntry[]): string {
       time.slice(0, 19).replace("T", " "),
       action.padEnd(8),
       model ? `${model.source}:${model.location}@${model.revision.slice(0, 12)}` : `${files || "what"} left behind`,
-      `${bytes(size)}${model ? ` in ${files} files` : ""}`,
+      model === null ? bytes(size) : files > 0 ? `${bytes(size)} in ${files} files` : "",
       [
         from.length > 0 ? `from ${from.join(", ")}` : "",
         to ? `to ${to}` : "",

@@ -7,6 +7,7 @@ import type { Variant } from "../model.ts";
 import { type InventoryEntry, isFixed } from "../store/inventory.ts";
 import { findAllStored } from "./find-stored.ts";
 import type { Volume } from "./open-volume.ts";
+import { catalogAtServer } from "./server-models.ts";
 
 /** Sources that are asked at once. */
 const AT_ONCE = 8;
@@ -21,9 +22,15 @@ export interface Asked {
   error: MusterError | null;
 }
 
-/** The models that names mean; all of the volume where there are none. Revisions that are kept beside them are none of them. */
-export function namedModels(names: readonly string[], { entries, uses }: Volume): InventoryEntry[] {
-  const models = entries.filter(({ model }) => !model.kept);
+/**
+ * The models that names mean, where there are none all of the volume and of a server that keeps some in its place. Revisions
+ * that are kept beside them are none of them. Throws MODEL_UNKNOWN, ENGINE_DOWN.
+ */
+export async function namedModels(names: readonly string[], volume: Volume): Promise<InventoryEntry[]> {
+  const { config, catalog, entries, uses, signal } = volume;
+  const atServer = await catalogAtServer(config, catalog, signal);
+  const there = new Set(atServer.map(({ model }) => model.key));
+  const models = [...entries.filter(({ model }) => !model.kept && !there.has(model.key)), ...atServer];
   return names.length === 0 ? models : findAllStored(names, models, uses);
 }
 

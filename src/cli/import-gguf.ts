@@ -1,5 +1,5 @@
 import type { Config } from "../config.ts";
-import { licenseObjection } from "../content-policy.ts";
+import { licenseNotice, licenseObjection } from "../content-policy.ts";
 import { EXIT, MusterError } from "../errors.ts";
 import type { LocalFile } from "../fetch/create/create-files.ts";
 import { type CreateOutcome, createModel } from "../fetch/create/create-model.ts";
@@ -101,7 +101,7 @@ function checkLicense(
       details: objection.details,
     });
   }
-  if (objection) log.warn(`${objection.message} It is taken all the same (LICENSE_POLICY=warn)`);
+  if (objection) log.warn(licenseNotice(objection));
 }
 
 interface Making {

@@ -42,11 +42,10 @@ export async function importModels(names: string[], flags: ImportFlags): Promise
     checkId(bundle, flags);
     done.push(await importOne(bundle, context, { log, flags }));
   }
-  const outcomes = done.flatMap((each) => each.outcomes);
   print({ bundles: done.map((each) => show(each, flags)), dryRun: flags.dryRun ?? false }, flags, () =>
     done.map((each) => tell(each, flags)).join("\n"),
   );
-  const failures = outcomes.flatMap(({ error }) => (error ? [error] : []));
+  const failures = done.flatMap((each) => rows(each, flags).flatMap(({ error }) => error ?? []));
   for (const failure of failures) if (!flags.json) printError(failure, flags);
   return failures[0]?.exitCode ?? EXIT.ok;
 }
@@ -88,11 +87,12 @@ const DONE = {
 } as const;
 
 function rows({ plan, outcomes }: ImportedBundle, { update = false }: ImportFlags) {
-  return plan.models.map(({ model, found, missingBytes }, index) => {
-    const outcome = outcomes[index];
+  return plan.models.map(({ refused, ...planned }, index) => {
+    const { found } = planned;
+    const outcome = outcomes[index] ?? null;
     const willMove = found.state === "differs" && isToStore(found, update);
-    const state = outcome ? DONE[outcome.state] : willMove ? "to be updated" : PLANNED[found.state];
-    return { model, state, found, missingBytes, outcome: outcome ?? null };
+    const intent = refused ? DONE.failed : willMove ? "to be updated" : PLANNED[found.state];
+    return { ...planned, state: outcome ? DONE[outcome.state] : intent, outcome, error: outcome?.error ?? refused };
   });
 }
 
@@ -102,17 +102,18 @@ function show(imported: ImportedBundle, flags: ImportFlags) {
     ...bundle,
     bytes: plan.bytes,
     missingBytes: plan.missingBytes,
-    models: rows(imported, flags).map(({ model, found, missingBytes, outcome }) => ({
+    models: rows(imported, flags).map(({ model, found, missingBytes, notice, outcome, error }) => ({
       key: model.key,
       source: model.source,
       location: model.location,
       revision: model.revision,
-      state: outcome?.state ?? found.state,
+      state: outcome?.state ?? (error ? "failed" : found.state),
       revisionBefore: found.state === "differs" ? found.revision : null,
       missingBytes,
       writtenBytes: outcome?.writtenBytes ?? 0,
       path: outcome?.stored?.path ?? null,
-      error: outcome?.error?.toJSON() ?? null,
+      notice,
+      error: error?.toJSON() ?? null,
     })),
   };
 }
@@ -128,6 +129,7 @@ function tell(imported: ImportedBundle, flags: ImportFlags): string {
     bytes(outcome?.writtenBytes ?? missingBytes),
   ]);
   const stays = all.filter(({ state }) => state === DONE.differs);
+  const notices = all.flatMap(({ notice }) => notice ?? []);
   const notes = stays.map(({ model: { source, location }, found }) => {
     const revision = found.state === "differs" ? ` ${found.revision.slice(0, 12)}` : "";
     const isOwn = found.state === "differs" && found.record !== null;
@@ -141,6 +143,7 @@ function tell(imported: ImportedBundle, flags: ImportFlags): string {
   return [
     table(lines),
     ...notes,
+    ...notices,
     dryRun ? `Would add ${done} (${bytes(size)} to write)` : `Added ${done} (${bytes(size)} written)`,
   ].join("\n");
 }

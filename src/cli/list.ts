@@ -8,6 +8,7 @@ import { usedBytes } from "../store/used-bytes.ts";
 import { diskSpace } from "../system.ts";
 import { type CatalogUse, catalogIfReadable, catalogUses } from "./catalog-models.ts";
 import { print, table } from "./output.ts";
+import { serverEntry } from "./server-models.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 import { shortRevision, volumeBar, when } from "./volume-words.ts";
 
@@ -21,9 +22,7 @@ export async function list(options: GlobalOptions & { sort?: ListOrder }): Promi
   const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
   const server = await serverOf(config);
   const atServer = (await server?.list().catch((error: unknown) => void log.warn(toMusterError(error).message))) ?? [];
-  const elsewhere = atServer.map((model): InventoryEntry => {
-    return { model, complete: true, lastUsedAt: Date.parse(model.storedAt), heldBy: [], pin: null };
-  });
+  const elsewhere = atServer.map(serverEntry);
   const uses = catalogUses(await catalogIfReadable(config, log));
   const models = [...(await takeInventory(layout)), ...elsewhere]
     .map((entry) => describe(entry, uses.get(entry.model.key)))

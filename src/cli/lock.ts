@@ -1,14 +1,12 @@
 import { dirname } from "node:path";
-import type { Config } from "../config.ts";
 import { EXIT, MusterError } from "../errors.ts";
-import { type Lock, type LockedModel, lockedOf, readLock, showLock } from "../fetch/lock-file.ts";
-import { serverOf } from "../fetch/open-fetch.ts";
+import { type Lock, lockedOf, readLock, showLock } from "../fetch/lock-file.ts";
+import type { AuditTrail } from "../store/audit/audit-trail.ts";
 import { acquireLease } from "../store/lease.ts";
-import { manifestKey } from "../store/manifest.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { namedModels } from "./find-moved.ts";
-import { openVolume, type Volume } from "./open-volume.ts";
+import { openVolume } from "./open-volume.ts";
 import { print, table } from "./output.ts";
 import type { GlobalOptions } from "./setup.ts";
 
@@ -25,26 +23,27 @@ type Change = "added" | "changed" | "removed" | "same";
  */
 export async function lock(names: string[], options: LockOptions): Promise<number> {
   const volume = await openVolume();
-  const { config, layout, signal } = volume;
+  const { config, layout, signal, audit } = volume;
   const path = options.file ?? config.modelsLock;
   const { dryRun = false } = options;
-  const found = namedModels(names, volume);
+  const found = await namedModels(names, volume);
   const incomplete = found.find(({ complete }) => !complete);
   if (incomplete) {
     throw new MusterError("MODEL_INCOMPLETE", `${incomplete.model.location} is not complete on the volume.`, {
       hint: "Run `muster sync` first, or `muster lock` with the names of others.",
     });
   }
-  const own = found.map(({ model }) => lockedOf(model));
-  const entries = [...own, ...(names.length === 0 ? await atServer(config, volume) : [])];
-  const now = new Map(entries.map((entry) => [entry.key, entry]));
+  const now = new Map(found.map(({ model }) => [model.key, lockedOf(model)]));
   // Two that lock single models at once each keep what the other writes.
   const lease = dryRun ? null : await acquireLease(layout.lease("models.lock"), { what: path, signal });
   try {
     const before: Lock = (await readLock(path)) ?? new Map();
     const after: Lock = names.length === 0 ? now : new Map([...before, ...now]);
     const changes = changesOf(before, after);
-    if (!dryRun) await write(path, showLock(after));
+    if (!dryRun) {
+      await write(path, showLock(after));
+      for (const change of changes) await note(change, path, audit);
+    }
     const isSame = changes.every(({ change }) => change === "same");
     print({ path, dryRun, models: changes }, options, () => {
       const rows = changes.filter(({ change }) => change !== "same").map(row);
@@ -60,20 +59,6 @@ export async function lock(names: string[], options: LockOptions): Promise<numbe
   return EXIT.ok;
 }
 
-/** Models of this catalog that an Ollama server keeps by itself. */
-async function atServer(config: Config, { catalog }: Volume): Promise<LockedModel[]> {
-  const server = await serverOf(config);
-  const variants = [...catalog.models.values()].flatMap((model) => model.variants);
-  const locked: LockedModel[] = [];
-  for (const variant of server ? variants.filter(({ source }) => source === "ollama") : []) {
-    const found = await server?.find(variant);
-    const { source, location, revision: requestedRevision } = variant;
-    const key = manifestKey(variant);
-    if (found) locked.push({ key, source, location, requestedRevision, revision: found.revision, files: [] });
-  }
-  return locked;
-}
-
 async function write(path: string, text: string): Promise<void> {
   try {
     await writeFileDurably(path, text);
@@ -81,6 +66,8 @@ async function write(path: string, text: string): Promise<void> {
     throw volumeError(error, dirname(path));
   }
 }
+
+type Changed = ReturnType<typeof changesOf>[number];
 
 function changesOf(before: Lock, after: Lock) {
   const all = new Map([...before, ...after]);
@@ -91,7 +78,15 @@ function changesOf(before: Lock, after: Lock) {
   });
 }
 
-function row({ source, location, from, to, change }: ReturnType<typeof changesOf>[number]): string[] {
+async function note({ change, from, to, ...model }: Changed, path: string, audit: AuditTrail): Promise<void> {
+  if (change === "same") return;
+  const revision = to ?? from ?? "";
+  const why = change === "changed" ? `was at ${from}` : undefined;
+  const action = change === "removed" ? "unlocked" : "locked";
+  await audit.note({ action, model: { ...model, revision }, files: [], to: path, why });
+}
+
+function row({ source, location, from, to, change }: Changed): string[] {
   const revisions = [from, to].flatMap((revision) => (revision ? [revision.slice(0, 12)] : []));
   return [change, `${source}:${location}`, revisions.join(" → ")];
 }

@@ -13,7 +13,7 @@ export async function outdated(names: string[], options: GlobalOptions): Promise
   const { config, log, signal } = volume;
   // What is asked is what sources have now, whatever is locked.
   await using fetching = await openFetch({ ...config, modelsLocked: false }, log, signal);
-  const asked = await askAll(namedModels(names, volume), volume, fetching);
+  const asked = await askAll(await namedModels(names, volume), volume, fetching);
   const moved = asked.filter(({ state }) => state === "outdated");
   const failed = asked.flatMap(({ error }) => (error ? [error] : []));
   print({ models: asked.map(movedAsJson) }, options, () =>
@@ -43,7 +43,7 @@ export function movedTable(moved: readonly Asked[], head = "LATEST"): string {
     shortRevision(model),
     latest?.plan.revision.slice(0, 12) ?? "",
     `${latest?.changed.length ?? 0} of ${latest?.plan.files.length ?? 0}`,
-    bytes(latest?.bytesToFetch ?? 0),
+    latest?.bytesToFetch === null ? "what its server lacks" : bytes(latest?.bytesToFetch ?? 0),
   ]);
   return table([["MODEL", "STORED", head, "CHANGED FILES", "TO FETCH"], ...rows]);
 }

@@ -13,11 +13,11 @@ export interface PinOptions extends GlobalOptions {
 
 /** `muster pin MODEL…` and `unpin`: what is pinned neither `prune` nor `remove` takes, nor `update` as too old. */
 export async function pin(command: "pin" | "unpin", names: string[], options: PinOptions): Promise<number> {
-  const { config, layout, entries, uses } = await openVolume();
+  const { config, layout, entries, uses, audit } = await openVolume();
   const chosen = findAllStored(names, entries, uses);
   const { dryRun = false } = options;
   const wanted = command === "pin";
-  for (const { model } of dryRun ? [] : chosen) {
+  for (const { model, pin: before } of dryRun ? [] : chosen) {
     try {
       if (!wanted) await removePin(layout, model.key);
       else await writePin(layout, model.key);
@@ -25,7 +25,10 @@ export async function pin(command: "pin" | "unpin", names: string[], options: Pi
       throw volumeError(error, config.modelCacheDir);
     }
     // A removal may have begun before it.
-    if (!wanted || (await readManifest(layout, model.key))) continue;
+    if (!wanted || (await readManifest(layout, model.key))) {
+      if ((before !== null) !== wanted) await audit.note({ action: wanted ? "pinned" : "unpinned", model, files: [] });
+      continue;
+    }
     await removePin(layout, model.key);
     throw new MusterError("MODEL_UNKNOWN", `${model.location} was just removed.`, {
       hint: `\`muster sync\` fetches it again; \`muster list\` shows what there is.`,

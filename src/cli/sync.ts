@@ -8,6 +8,7 @@ import { print, printError } from "./output.ts";
 import { selectForOthers } from "./prefetch.ts";
 import { drawProgress } from "./progress-bars.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
+import { tellSync } from "./sync-dry-run.ts";
 import { targetType } from "./targets.ts";
 
 interface SyncFlags extends GlobalOptions {
@@ -15,12 +16,15 @@ interface SyncFlags extends GlobalOptions {
   prefetch?: boolean;
   /** Only what the lock names. */
   locked?: boolean;
+  /** Only says what would be fetched. */
+  dryRun?: boolean;
 }
 
 /** `muster sync [type|model…]`: fetches what is missing, and ends. */
 export async function sync(names: string[], options: SyncFlags): Promise<number> {
+  const { dryRun = false } = options;
   const bars = process.stderr.isTTY && !options.json;
-  const { config, log } = setup({ logTo: options.json || bars ? "stderr" : "stdout", logFile: true, quiet: bars });
+  const { config, log } = setup({ logTo: options.json || bars ? "stderr" : "stdout", logFile: !dryRun, quiet: bars });
   const stop = new AbortController();
   process.once("SIGTERM", () => stop.abort());
   process.once("SIGINT", () => stop.abort());
@@ -30,11 +34,16 @@ export async function sync(names: string[], options: SyncFlags): Promise<number>
   // One that cannot be read is told once, and before any source is asked.
   await fetching.lock?.();
   const hardware = await detect(config, stop.signal);
-  const context = { config, hardware, sources: fetching, log };
+  const sources = { ...fetching, onAsk: () => dryRun || fetching.lanes.prepare() };
+  const context = { config, hardware, sources, log };
   const selection = options.prefetch
     ? await selectForOthers(names, context, catalog)
     : await selectFor(targetType(names, catalog, config.workerType), context, catalog);
   for (const notice of selection.notices) log.warn(notice);
+  if (dryRun) {
+    await tellSync({ workerType: selection.workerType.id, models: selection.models }, fetching, options);
+    return EXIT.ok;
+  }
   // Models that are complete already stay while the others come.
   const { layout } = fetching;
   const workerType = selection.workerType.id;

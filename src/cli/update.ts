@@ -1,9 +1,12 @@
+import { licenseNotice, licenseObjection, recordedLicense } from "../content-policy.ts";
 import { EXIT, MusterError, toMusterError } from "../errors.ts";
 import { askLatest } from "../fetch/ask-latest.ts";
+import type { ModelProgress } from "../fetch/model-progress.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { recordSource, recordVariant } from "../fetch/record-source.ts";
 import { type FilePlan, planOf } from "../fetch/store-plan.ts";
+import { updateAtServer } from "../fetch/sync-at-server.ts";
 import type { SyncContext } from "../fetch/sync-context.ts";
 import { type Trimmed, trimRevisions, updateModel } from "../fetch/update-model.ts";
 import type { InventoryEntry } from "../store/inventory.ts";
@@ -25,6 +28,8 @@ export interface UpdateOptions extends GlobalOptions {
 /** A model, and the revision that it is to have. */
 interface Move extends Asked {
   plan: FilePlan | null;
+  /** To be told of it, whether it is carried out or not. */
+  notice: string | null;
 }
 
 interface Outcome {
@@ -48,8 +53,8 @@ export async function update(names: string[], options: UpdateOptions): Promise<n
     });
   }
   await using fetching = await openFetch(config, log, signal);
-  const entries = namedModels(names, volume);
-  const moves = await movesOf(entries, options.to, volume, fetching);
+  const entries = await namedModels(names, volume);
+  const moves = (await movesOf(entries, options.to, volume, fetching)).map((move) => held(move, fetching));
   const { dryRun = false } = options;
   const due = moves.filter(({ state }) => state === "outdated");
   if (!options.json && due.length > 0) process.stdout.write(`${movedTable(due, "NEW")}\n`);
@@ -75,15 +80,29 @@ async function movesOf(
 ): Promise<Move[]> {
   if (to !== undefined) return Promise.all(entries.map((entry) => moveTo(entry, to, volume, context)));
   const asked = await askAll(entries, volume, context);
-  return asked.map((each) => ({ ...each, plan: each.latest?.plan ?? null }));
+  return asked.map((each) => ({ ...each, plan: each.latest?.plan ?? null, notice: null }));
+}
+
+/** Against the operator's policy, before anything moves; whoever moves it does so again. */
+function held(move: Move, { contentPolicy: { licenses } }: SyncContext): Move {
+  const { entry, state, plan } = move;
+  if (state !== "outdated" || plan?.license === undefined) return move;
+  const { location, license: declared } = entry.model;
+  const known = { declared: recordedLicense({ declared, found: plan.license }), found: plan.license };
+  const objection = licenseObjection(location, known, licenses);
+  if (!objection) return move;
+  if (licenses?.refuse) return { ...move, state: "failed", error: objection };
+  return { ...move, notice: licenseNotice(objection) };
 }
 
 /** What is kept on the volume is known without asking anybody. */
 async function moveTo(entry: InventoryEntry, to: string, { uses }: Volume, context: SyncContext): Promise<Move> {
   const { model } = entry;
   const known = uses.get(model.key)?.variant ?? null;
-  const nothing = { entry, variant: known, latest: null, plan: null, error: null };
+  const nothing = { entry, variant: known, latest: null, plan: null, notice: null, error: null };
   try {
+    const server = context.servers?.[model.source];
+    if (server) throw onlyLatest(model.location, server.name);
     const revisions = await keptRevisions(context.layout, model.key);
     const isMeant = (revision: string) => to.length >= 7 && revision.startsWith(to);
     const kept = to === "previous" ? revisions[0] : revisions.find(({ revision }) => isMeant(revision));
@@ -115,8 +134,11 @@ async function carryOut(move: Move, volume: Volume, context: SyncContext, option
   using progress = showWork({ doing: "Updating", done: "Updated", name: model.location }, terminal, log);
   let fetchedBytes = 0;
   try {
-    const spec = recordSource(model, variant && { ...variant, revision: model.requestedRevision });
-    await updateModel(model, { spec, plan }, context, {
+    const license = recordedLicense({ declared: model.license, found: plan.license ?? null });
+    const source = variant && { ...variant, revision: model.requestedRevision };
+    const spec = { ...recordSource(model, source), license };
+    const server = context.servers?.[model.source];
+    const told: ModelProgress = {
       onPlan: ({ bytes: all, presentBytes, files }) =>
         progress.onPlan({ bytes: all, missingBytes: all - presentBytes, missingFiles: files }),
       onBytes(count) {
@@ -125,7 +147,9 @@ async function carryOut(move: Move, volume: Volume, context: SyncContext, option
       },
       onShared: progress.onBytes,
       onNote: (message, level) => log[level](message),
-    });
+    };
+    if (server) await updateAtServer(spec, server, context, told, model.revision);
+    else await updateModel(model, { spec, plan }, context, told);
     const trimmed = await trimRevisions(
       layout,
       { key: model.key, keep: config.keepRevisions, audit: volume.audit },
@@ -152,8 +176,10 @@ function tell(outcomes: readonly Outcome[], options: UpdateOptions): void {
   const removed = models.flatMap(({ location, removedRevisions }) =>
     removedRevisions.map((revision) => [`Removed an earlier revision:`, `${location}@${revision.slice(0, 12)}`]),
   );
-  print({ models, dryRun }, options, () =>
+  const notices = outcomes.flatMap(({ move: { notice } }) => notice ?? []);
+  print({ models, notices, dryRun }, options, () =>
     [
+      ...notices,
       ...(removed.length > 0 ? [table(removed)] : []),
       dryRun
         ? `Would update ${count("planned")} of ${models.length} models`
@@ -178,6 +204,12 @@ function refuseLocked(isLocked: boolean): void {
       hint: "Update a volume that is not locked (`MODELS_LOCKED=false muster update`), write its lock with `muster lock`, and give that to the workers.",
     },
   );
+}
+
+function onlyLatest(location: string, server: string): MusterError {
+  return new MusterError("SOURCE_UNSUPPORTED", `${location} is kept by ${server}, which has of a tag what it is now.`, {
+    hint: `\`muster update ${location}\` takes that; for another, name a tag in the catalog that does not move.`,
+  });
 }
 
 function noPrevious(location: string): MusterError {

@@ -3,7 +3,7 @@ import { hasSize } from "../store/has-size.ts";
 import { filesToFetch } from "../store/manifest.ts";
 import { storeOf } from "../store/model-store.ts";
 import { partialBytes } from "../store/partial-file.ts";
-import { describe } from "./describe.ts";
+import { askSource, describe } from "./describe.ts";
 import { findContent } from "./known-content.ts";
 import { describedPlan, type FilePlan } from "./store-plan.ts";
 import type { SyncContext } from "./sync-context.ts";
@@ -15,12 +15,17 @@ export interface Latest {
   changed: string[];
   /** Paths that the record has and this revision has not. */
   gone: string[];
-  /** Of the files that the volume does not have under any name. */
-  bytesToFetch: number;
+  /** Of the files that the volume does not have under any name; null where a server keeps the model, which does not tell. */
+  bytesToFetch: number | null;
 }
 
 /** Asks the source what the variant is now. Fetches no weights. Throws MusterError. */
 export async function askLatest(record: StoredModel, variant: Variant, context: SyncContext): Promise<Latest> {
+  if (context.servers?.[variant.source]) {
+    // The server knows what it has; only the registry knows what there is.
+    const description = await askSource(variant, { ...context, servers: {} });
+    return { plan: describedPlan({ variant }, description, context), changed: [], gone: [], bytesToFetch: null };
+  }
   const plan = describedPlan({ variant }, await describe(variant, context), context);
   const before = new Map(filesToFetch(record).map(({ path, digest }) => [path, digest.hex]));
   const changed = plan.files.filter(({ path, digest }) => before.get(path) !== digest.hex).map(({ path }) => path);

@@ -56,6 +56,23 @@ export function bytesToFetch(files: readonly FileSpec[], folder: string): number
   return files.reduce((sum, { digest, size }) => sum + size - partialBytes(folder, digest, size), 0);
 }
 
+/** Room on the disk for what is missing of the files; what is told as written needs none any more. Throws as the budget does. */
+export async function makeRoom(
+  files: readonly FileSpec[],
+  { store, variant: { location } }: FileOwner,
+  { disk }: Pick<SyncContext, "disk">,
+  { onBytes }: Pick<ModelProgress, "onBytes">,
+): Promise<Pick<ModelProgress, "onBytes"> & Disposable> {
+  const reservation = await disk.reserve(store.root, bytesToFetch(files, store.ingest(location)), location);
+  return {
+    onBytes(count) {
+      reservation.written(count);
+      onBytes(count);
+    },
+    [Symbol.dispose]: () => reservation.release(),
+  };
+}
+
 interface FilesToBring extends FilesToFetch {
   locks: ToolLocks;
 }
@@ -69,24 +86,17 @@ async function fetchAll(
   if (files.length === 0) return;
   const { store, model, variant, locks } = work;
   const folder = store.ingest(variant.location);
-  const reservation = await context.disk.reserve(store.root, bytesToFetch(files, folder), variant.location);
-  const onBytes = (count: number) => {
-    reservation.written(count);
-    progress.onBytes(count);
-  };
-  try {
-    await sideBySide(files, { atOnce: AT_ONCE, signal: context.signal }, async (file, signal) => {
-      const lock = lockOf(file, work);
-      const isThere = lock !== null && (await takePresent(file, work, { ...context, signal }, progress));
-      if (!isThere) {
-        await fetchFile(file, work, { ...context, signal }, { ...progress, onBytes });
-        await commitPartial(folder, file.digest, store.blob(model, file), { journaled: isJournaled(file) });
-      }
-      if (lock !== null) await locks.release(lock);
-    });
-  } finally {
-    reservation.release();
-  }
+  using room = await makeRoom(files, work, context, progress);
+  const told = { ...progress, onBytes: room.onBytes };
+  await sideBySide(files, { atOnce: AT_ONCE, signal: context.signal }, async (file, signal) => {
+    const lock = lockOf(file, work);
+    const isThere = lock !== null && (await takePresent(file, work, { ...context, signal }, progress));
+    if (!isThere) {
+      await fetchFile(file, work, { ...context, signal }, told);
+      await commitPartial(folder, file.digest, store.blob(model, file), { journaled: isJournaled(file) });
+    }
+    if (lock !== null) await locks.release(lock);
+  });
 }
 
 /** Waits for another model's fetch of the same content, and shares that; fetches it where the other does not bring it. */

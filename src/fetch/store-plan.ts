@@ -6,7 +6,7 @@ import { asKept, type WhyKept } from "../store/kept-revisions.ts";
 import { filesToFetch, missingFiles, writeManifest } from "../store/manifest.ts";
 import type { ModelAt, ModelStore } from "../store/model-store.ts";
 import { syncFiles } from "../store/sync-files.ts";
-import { chosenFiles, describe, offlineMissing } from "./describe.ts";
+import { chosenFiles, describeAfterPlan, offlineMissing } from "./describe.ts";
 import { bytesToFetch, fetchFiles } from "./fetch-files.ts";
 import { sizeOf } from "./file-sizes.ts";
 import { goneAway, type HeldModel, type ModelSource } from "./hold-lease.ts";
@@ -38,7 +38,7 @@ export function planOf(record: StoredModel): FilePlan {
 
 /** What its source has of it now. Throws MusterError. */
 export async function newPlan({ variant }: ModelSource, context: SyncContext): Promise<FilePlan> {
-  return describedPlan({ variant }, await describe(variant, context), context);
+  return describedPlan({ variant }, await describeAfterPlan(variant, context), context);
 }
 
 /** What a source's answer means for the variant. Throws as chooseFiles does. */

@@ -1,36 +1,69 @@
 import { MusterError } from "../errors.ts";
-import type { ModelSpec, StoredModel, Variant } from "../model.ts";
+import type { StoredModel, Variant } from "../model.ts";
 import { retry } from "../retry.ts";
+import type { ModelSource } from "./hold-lease.ts";
 import type { ModelProgress } from "./model-progress.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { SyncContext } from "./sync-context.ts";
 
 /** Makes a model complete at its server. No lease: two that ask for the same model share the server's download. */
 export async function syncAtServer(
-  { variant, license }: ModelSpec,
+  spec: ModelSource,
   server: ModelServer,
-  { ask, offline, signal, audit }: SyncContext,
+  context: SyncContext,
   progress: ModelProgress,
 ): Promise<StoredModel> {
+  const { variant, license } = spec;
   const once = async () => {
-    const there = await server.find(variant, signal);
+    const there = await server.find(variant, context.signal);
     if (there) return { ...there, license };
-    if (offline) throw offlineMissing(variant, server);
-    await server.pull(variant, progress, signal);
-    const pulled = await server.find(variant, signal);
-    if (pulled) {
-      const { files, bytes } = pulled;
-      await audit?.note({ action: "fetched", model: pulled, files, bytes, from: [variant.location], to: server.name });
-      return { ...pulled, license };
-    }
-    throw new MusterError(
-      "REVISION_NOT_FOUND",
-      `${server.name} pulled ${variant.location} and has not got ${variant.revision} of it.`,
-      {
-        hint: "Set the variant's revision in the catalog to the digest that the tag has now, or leave it out.",
-      },
-    );
+    if (context.offline) throw offlineMissing(variant, server);
+    return pull(spec, server, context, progress);
   };
+  return patiently(once, context, progress);
+}
+
+/** Takes a model that the server has to what its tag is now. */
+export function updateAtServer(
+  spec: ModelSource,
+  server: ModelServer,
+  context: SyncContext,
+  progress: ModelProgress,
+  before: string,
+): Promise<StoredModel> {
+  return patiently(() => pull(spec, server, context, progress, before), context, progress);
+}
+
+async function pull(
+  { variant, license }: ModelSource,
+  server: ModelServer,
+  { signal, audit }: SyncContext,
+  progress: ModelProgress,
+  before?: string,
+): Promise<StoredModel> {
+  await server.pull(variant, progress, signal);
+  const pulled = await server.find(variant, signal);
+  if (pulled) {
+    const { files, bytes } = pulled;
+    const action = before === undefined ? "fetched" : "updated";
+    const why = before === undefined ? undefined : `was at ${before}`;
+    await audit?.note({ action, model: pulled, files, bytes, from: [variant.location], to: server.name, why });
+    return { ...pulled, license };
+  }
+  throw new MusterError(
+    "REVISION_NOT_FOUND",
+    `${server.name} pulled ${variant.location} and has not got ${variant.revision} of it.`,
+    {
+      hint: "Set the variant's revision in the catalog to the digest that the tag has now, or leave it out.",
+    },
+  );
+}
+
+function patiently(
+  once: () => Promise<StoredModel>,
+  { ask, signal }: SyncContext,
+  progress: ModelProgress,
+): Promise<StoredModel> {
   return retry(once, {
     retries: ask.retries,
     minDelayMs: 500,

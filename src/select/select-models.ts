@@ -1,3 +1,4 @@
+import { licenseNotice } from "../content-policy.ts";
 import { MusterError } from "../errors.ts";
 import type { Hardware } from "../hardware.ts";
 import type { ModelSpec, Variant, VariantFacts } from "../model.ts";
@@ -86,7 +87,7 @@ function selectForType(input: SelectInput, type: WorkerType): Selection | Failur
   for (const { model } of kept) {
     const variant = models.find(({ id }) => id === model.id)?.variant;
     const objection = variant && objectionWithAdapters(input.objectTo, model, variant);
-    if (objection) notices.push(`${objection.error.message} It is taken all the same (LICENSE_POLICY=warn)`);
+    if (objection) notices.push(licenseNotice(objection.error));
   }
   return { workerType: type, models, refused: leftOut(kept, models, dedupe(refused)), notices };
 }

@@ -88,6 +88,30 @@ it("tells of updates and bundles", async () => {
   expect(imported?.from).toEqual([bundle]);
 });
 
+it("tells of pins and locks, where they change anything", async () => {
+  const begun = new Date().toISOString();
+  const lock = join(at.here.folder, "models.lock.json");
+  for (const [command, ...more] of [["pin"], ["pin"], ["unpin"], ["lock", "--file", lock], ["lock", "--file", lock]])
+    expect(await run(command!, TINY, ...more)).toMatchObject({ code: 0 });
+  at.hub.updateRepo(TINY, { "tokenizer_config.json": "{}" });
+  const before = at.record(TINY).revision;
+  expect(await run("update", TINY)).toMatchObject({ code: 0 });
+  expect(await run("lock", "--file", lock)).toMatchObject({ code: 0 });
+  expect(await run("remove", TINY, "--yes")).toMatchObject({ code: 0 });
+  expect(await run("lock", "--file", lock)).toMatchObject({ code: 0 });
+  const ours = ["pinned", "unpinned", "locked", "unlocked"].flatMap((action) => ["--action", action]);
+  const entries = await audit("--since", begun, "--model", TINY, ...ours);
+  expect(entries.map(({ action, to, why }) => [action, to, why])).toEqual([
+    ["pinned", null, null],
+    ["unpinned", null, null],
+    ["locked", lock, null],
+    ["locked", lock, `was at ${before}`],
+    ["unlocked", lock, null],
+  ]);
+  const { stdout } = await run("audit", "--action", "pinned");
+  expect(stdout).toMatch(/ pinned +huggingface:acme\/tiny@[0-9a-f]{12} +by \S+@\S+: pin\n$/);
+});
+
 it("is written by agents as their worker, and followed by others", async () => {
   expect(await run("remove", TINY, "--yes")).toMatchObject({ code: 0 });
   await using follower = startMuster(["audit", "--follow", "--json", "--model", TINY], at.env);

@@ -13,10 +13,11 @@ const onHub = (repo: string, more: object = {}) => ({ source: "huggingface", rep
 const GEMMA = "Gemma Terms of Use\n\nLast modified: April 1, 2024\n";
 
 async function volume(env: Env = {}) {
+  const closed = { id: "acme/closed", files: plain, license: "cc-by-nc-4.0" };
   const hub = await startHub({
     repos: [
       { id: "acme/free", files: plain, license: "apache-2.0" },
-      { id: "acme/closed", files: plain, license: "cc-by-nc-4.0" },
+      closed,
       { id: "acme/silent", files: plain },
       { id: "acme/pickle", files: pickles, license: "mit" },
       { id: "acme/both", files: { ...plain, "vocab.pickle": "x" }, license: "mit" },
@@ -56,7 +57,7 @@ async function volume(env: Env = {}) {
     const error = code === 0 || stdout !== "" ? null : JSON.parse(stderr.trim().split("\n").at(-1)!).error;
     return { code, data: stdout ? JSON.parse(stdout) : null, error, stderr };
   };
-  return { ...here, env: base, hub, run };
+  return { ...here, env: base, hub, closed, run };
 }
 
 const ALLOWED = { ALLOWED_LICENSES: "Apache-2.0, MIT" };
@@ -217,6 +218,52 @@ describe("an import and an update", () => {
     expect(
       (await run(["show", "acme/free"])).data.models.find((each: { keptOf: unknown }) => !each.keptOf).revision,
     ).toBe(before);
+  });
+
+  test("are planned as they would go, and tell of what LICENSE_POLICY=warn lets in", async () => {
+    const { run, hub, folder } = await volume();
+    expect((await run(["sync", "closed"])).code).toBe(0);
+    const bundle = join(folder, "bundle.tar");
+    expect((await run(["export", "acme/closed", bundle])).code).toBe(0);
+    const elsewhere = { MODEL_CACHE_DIR: join(folder, "elsewhere") };
+    mkdirSync(elsewhere.MODEL_CACHE_DIR);
+    hub.updateRepo("acme/closed", { "config.json": "{}" });
+    const planned = await run(["update", "acme/closed", "--dry-run"], ALLOWED);
+    expect(planned).toMatchObject({
+      code: 78,
+      data: { models: [{ state: "failed", error: { code: "LICENSE_REFUSED" } }] },
+    });
+    const refused = await run(["import", bundle, "--dry-run"], { ...ALLOWED, ...elsewhere });
+    expect(refused).toMatchObject({
+      code: 78,
+      data: { bundles: [{ missingBytes: 0, models: [{ state: "failed", error: { code: "LICENSE_REFUSED" } }] }] },
+    });
+    const warn = { ...ALLOWED, LICENSE_POLICY: "warn" };
+    const notice = expect.stringMatching(/^acme\/closed is under cc-by-nc-4\.0, .+ taken all the same/);
+    expect(await run(["update", "acme/closed"], warn)).toMatchObject({
+      code: 0,
+      data: { notices: [notice], models: [{ state: "updated" }] },
+    });
+    expect(await run(["import", bundle], { ...warn, ...elsewhere })).toMatchObject({
+      code: 0,
+      data: { bundles: [{ models: [{ state: "imported", notice }] }] },
+    });
+    // Nothing moves any more, and nothing is told.
+    expect((await run(["update", "acme/closed"], warn)).data.notices).toEqual([]);
+  });
+
+  test("go by the licence that a model has now", async () => {
+    const { run, hub, closed } = await volume();
+    expect((await run(["sync", "closed"])).code).toBe(0);
+    closed.license = "mit";
+    hub.updateRepo("acme/closed", { "config.json": "{}" });
+    expect(await run(["update", "acme/closed"], ALLOWED)).toMatchObject({
+      code: 0,
+      data: { models: [{ state: "updated" }] },
+    });
+    expect((await run(["list"])).data.models).toContainEqual(
+      expect.objectContaining({ location: "acme/closed", license: "mit", keptOf: null }),
+    );
   });
 });
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ExpectStatic, test } from "vitest";
@@ -75,6 +76,42 @@ test.concurrent("a server that keeps its models itself is told to pull", async (
   const text = await runMuster(["list"], here.env);
   expect(text.stdout).toMatch(/ollama:nomic-embed-text:latest +a{12} +complete/);
   expect(text.stdout).toContain(`1 models, 1.2 kB in ${here.volume} and at ${api.url}`);
+});
+
+test.concurrent("a model that its server keeps is asked for at the registry, and taken on by the server", async ({
+  expect,
+}) => {
+  await using registry = await registryWithModel();
+  await using api = await startOllamaApi();
+  const latest = createHash("sha256").update(registry.manifest).digest("hex");
+  const pulls = ["a".repeat(64), latest];
+  api.pull = async ({ store, send }) => {
+    api.models.length = 0;
+    store({ digest: pulls.shift()! });
+    send({ status: "success" });
+  };
+  using here = place({ OLLAMA_STORE: "server", OLLAMA_URL: api.url, OLLAMA_REGISTRY: registry.url });
+  await json(["sync", MODEL], here.env, expect);
+  const before = await runMuster(["outdated"], here.env);
+  expect(before.code).toBe(1);
+  expect(before.stdout).toMatch(
+    new RegExp(`ollama:nomic-embed-text +main \\(a{12}\\) +${latest.slice(0, 12)} .+\n1 of 1 models have moved\n$`),
+  );
+  const refused = await runMuster(["update", MODEL, "--to", "previous"], here.env);
+  expect(refused).toMatchObject({ code: 78, stderr: expect.stringContaining("which has of a tag what it is now") });
+  const planned = await json(["update", "--dry-run"], here.env, expect);
+  expect(planned.models).toMatchObject([{ state: "planned", latestRevision: latest, bytesToFetch: null }]);
+  expect((await json(["update", MODEL], here.env, expect)).models).toMatchObject([{ state: "updated" }]);
+  expect((await json(["outdated"], here.env, expect)).models).toMatchObject([{ state: "current", revision: latest }]);
+  const { entries } = await json(["audit"], here.env, expect);
+  expect(entries).toMatchObject([
+    { action: "fetched", to: api.url },
+    { action: "updated", to: api.url, why: `was at ${"a".repeat(64)}` },
+  ]);
+  const lock = join(here.folder, "models.lock.json");
+  expect((await json(["lock", MODEL, "--file", lock], here.env, expect)).models).toMatchObject([{ to: latest }]);
+  await api[Symbol.asyncDispose]();
+  expect((await runMuster(["outdated"], here.env)).code).toBe(75);
 });
 
 test.concurrent("a server that is away: list says so, sync says to try again", async ({ expect }) => {

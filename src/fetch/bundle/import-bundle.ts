@@ -6,7 +6,7 @@ import { keptKey } from "../../store/kept-revisions.ts";
 import { storeOf } from "../../store/model-store.ts";
 import { commitPartial, dropPartial } from "../../store/partial-file.ts";
 import { removeModel } from "../../store/remove-model.ts";
-import { bytesToFetch, type FilesToFetch } from "../fetch-files.ts";
+import { type FilesToFetch, makeRoom } from "../fetch-files.ts";
 import { shareContent } from "../known-content.ts";
 import type { ModelProgress } from "../model-progress.ts";
 import { storeRecord } from "../store-record.ts";
@@ -164,24 +164,16 @@ async function bring(
   if (files.length === 0) return;
   await store.prepare(model);
   const folder = store.ingest(variant.location);
-  const reservation = await context.disk.reserve(store.root, bytesToFetch(files, folder), variant.location);
-  const onBytes = (count: number) => {
-    reservation.written(count);
-    progress.onBytes(count);
-  };
-  try {
-    for (const file of files) {
-      const target = store.blob(model, file);
-      const content: Content = { ...file, name: contentName(file) };
-      const read = (from: number) => bundle.read(content, from);
-      const outcome = await fillPartial({ folder, file, read, once: bundle.isStream, signal, onBytes });
-      if (outcome === "wrong") throw damaged(bundle.name, `${variant.location}: ${file.path}`, content.name);
-      if (outcome === "right") await commitPartial(folder, file.digest, target, { journaled: isJournaled(file) });
-      else await copyPlaced(file, { path: placed.get(content.name), folder, target }, bundle.name, context);
-      placed.set(content.name, target);
-    }
-  } finally {
-    reservation.release();
+  using room = await makeRoom(files, work, context, progress);
+  for (const file of files) {
+    const target = store.blob(model, file);
+    const content: Content = { ...file, name: contentName(file) };
+    const read = (from: number) => bundle.read(content, from);
+    const outcome = await fillPartial({ folder, file, read, once: bundle.isStream, signal, onBytes: room.onBytes });
+    if (outcome === "wrong") throw damaged(bundle.name, `${variant.location}: ${file.path}`, content.name);
+    if (outcome === "right") await commitPartial(folder, file.digest, target, { journaled: isJournaled(file) });
+    else await copyPlaced(file, { path: placed.get(content.name), folder, target }, bundle.name, context);
+    placed.set(content.name, target);
   }
 }
 

@@ -1,3 +1,4 @@
+import { type ContentPolicy, licenseNotice, licenseObjection } from "../../content-policy.ts";
 import { MusterError, toMusterError } from "../../errors.ts";
 import { hasSize } from "../../store/has-size.ts";
 import { storeOf } from "../../store/model-store.ts";
@@ -8,8 +9,18 @@ import { type BundledModel, contentName } from "./bundle-manifest.ts";
 import type { Bundle } from "./open-bundle.ts";
 import { isToStore, stateOnVolume, type VolumeState } from "./volume-state.ts";
 
+export interface PlannedModel {
+  model: BundledModel;
+  found: VolumeState;
+  missingBytes: number;
+  /** By the operator's policy. */
+  refused: MusterError | null;
+  /** What is to be told of it, though it is taken. */
+  notice: string | null;
+}
+
 export interface ImportPlan {
-  models: { model: BundledModel; found: VolumeState; missingBytes: number }[];
+  models: PlannedModel[];
   /** Of all models in the bundle, each content once. */
   bytes: number;
   missingBytes: number;
@@ -30,14 +41,25 @@ export async function planImport({ models }: Pick<Bundle, "models">, context: Im
   const counted = new Set<string>();
   for (const model of models) {
     const found = await stateOnVolume(model, layout);
-    const missing = isToStore(found, update !== null) ? await missingContents(model, context) : [];
+    const isWanted = isToStore(found, update !== null);
+    const said = isWanted ? judge(model, context.contentPolicy) : { refused: null, notice: null };
+    const missing = isWanted && !said.refused ? await missingContents(model, context) : [];
     const own = missing.filter(({ place }) => !counted.has(place));
     for (const { place } of own) counted.add(place);
-    plan.models.push({ model, found, missingBytes: sum(own.map(({ bytes }) => bytes)) });
+    plan.models.push({ model, found, missingBytes: sum(own.map(({ bytes }) => bytes)), ...said });
     plan.missingFiles += own.length;
   }
   plan.missingBytes = sum(plan.models.map(({ missingBytes }) => missingBytes));
   return plan;
+}
+
+function judge(
+  { location, license }: BundledModel,
+  { licenses }: ContentPolicy,
+): Pick<PlannedModel, "refused" | "notice"> {
+  const objection = licenseObjection(location, { declared: license, found: license }, licenses);
+  const isRefused = objection !== null && (licenses?.refuse ?? false);
+  return { refused: isRefused ? objection : null, notice: objection && !isRefused ? licenseNotice(objection) : null };
 }
 
 /** For all of them, before anything is written: half a restore helps nobody. */

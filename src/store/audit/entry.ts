@@ -12,7 +12,11 @@ export type AuditAction =
   | "archived"
   | "removed"
   | "pruned"
-  | "swept";
+  | "swept"
+  | "pinned"
+  | "unpinned"
+  | "locked"
+  | "unlocked";
 
 /** Who did it. */
 const actorSchema = z.object({
