@@ -46,7 +46,7 @@ it("holds the defaults where nothing is set", () => {
     enableGpu: "auto",
     coordinatorUrl: null,
     coordinatorToken: null,
-    maxConnections: 32,
+    maxConnections: 48,
     maxBandwidth: null,
     stallTimeoutMs: 30_000,
     drainTimeoutMs: 25_000,
