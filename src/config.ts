@@ -31,6 +31,8 @@ export interface Config {
   hfHome: string;
   hfHubCache: string;
   ollamaModels: string;
+  /** Hugging Face models are shown as plain folders too. */
+  localDirs: boolean;
   vllmCache: string;
   /** null: 1 GB, or 2 % of a smaller volume. */
   minFreeBytes: number | null;
@@ -156,6 +158,7 @@ function derive(given: Settings, problems: string[]): Config {
     maxCacheBytes: given.MAX_CACHE_GB === undefined ? null : given.MAX_CACHE_GB * 1e9,
     modelsLock: given.MODELS_LOCK ?? join(modelCacheDir, "models.lock.json"),
     modelsLocked: given.MODELS_LOCKED ?? false,
+    localDirs: given.LOCAL_DIRS ?? false,
     keepRevisions: given.KEEP_REVISIONS ?? 1,
     verifyRate: given.VERIFY_RATE ?? null,
     scrubIntervalMs: given.SCRUB_INTERVAL ?? 0,

@@ -28,6 +28,7 @@ export const errorCodes = {
   NOTHING_FITS: fix,
   VOLUME_NOT_WRITABLE: fix,
   VOLUME_READ_ONLY: fix,
+  LOCAL_DIR_REFUSED: fix,
   DISK_FULL: { exit: EXIT.tryAgain, retryable: false },
   QUOTA_EXCEEDED: { exit: EXIT.tryAgain, retryable: false },
   MODEL_GATED: fix,

@@ -29,6 +29,12 @@ export const volumeSettings = {
     allowed: "a path",
     otherwise: "none",
   }),
+  LOCAL_DIRS: setting("Volume", flag, {
+    description:
+      "Show Hugging Face models as plain folders too (`/models/acme-tiny/…`, hard links to the same bytes), for what knows no hub cache.",
+    allowed: "true or false",
+    otherwise: "`false`",
+  }),
   OLLAMA_MODELS: setting("Volume", path, {
     description: "Ollama's model store.",
     allowed: "a path",

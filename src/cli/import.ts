@@ -91,7 +91,7 @@ function rows({ plan, outcomes }: ImportedBundle, { update = false }: ImportFlag
     const { found } = planned;
     const outcome = outcomes[index] ?? null;
     const willMove = found.state === "differs" && isToStore(found, update);
-    const intent = refused ? DONE.failed : willMove ? "to be updated" : PLANNED[found.state];
+    const intent = refused ? "refused" : willMove ? "to be updated" : PLANNED[found.state];
     return { ...planned, state: outcome ? DONE[outcome.state] : intent, outcome, error: outcome?.error ?? refused };
   });
 }

@@ -3,7 +3,8 @@ import { isPickle } from "../fetch/choose-files.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { hasSize } from "../store/has-size.ts";
 import { type InventoryEntry, takeInventory } from "../store/inventory.ts";
-import { createLayout } from "../store/layout.ts";
+import { createLayout, type Layout } from "../store/layout.ts";
+import { hasLocalDir } from "../store/local-dirs.ts";
 import { type CatalogUse, catalogIfReadable, catalogUses } from "./catalog-models.ts";
 import { findStored } from "./find-stored.ts";
 import { describe } from "./list.ts";
@@ -18,12 +19,18 @@ export async function show(name: string, options: GlobalOptions): Promise<number
   const uses = catalogUses(await catalogIfReadable(config, log));
   const entries = await takeInventory(layout);
   const found = findStored(name, entries, uses);
-  const models = await Promise.all(found.map((entry) => inDetail(entry, uses.get(entry.model.key), entries)));
+  const models = await Promise.all(
+    found.map((entry) => inDetail(entry, uses.get(entry.model.key), { entries, layout })),
+  );
   print({ models }, options, () => models.map(inWords).join("\n\n"));
   return 0;
 }
 
-async function inDetail(entry: InventoryEntry, use: CatalogUse | undefined, entries: readonly InventoryEntry[]) {
+async function inDetail(
+  entry: InventoryEntry,
+  use: CatalogUse | undefined,
+  { entries, layout }: { entries: readonly InventoryEntry[]; layout: Layout },
+) {
   const files = await Promise.all(
     entry.model.files.map(async (file) => ({
       ...file,
@@ -34,7 +41,10 @@ async function inDetail(entry: InventoryEntry, use: CatalogUse | undefined, entr
     .filter(({ model }) => model.kept?.of === entry.model.key)
     .map((kept) => describe(kept, undefined))
     .toSorted((a, b) => ((a.keptSince ?? "") < (b.keptSince ?? "") ? 1 : -1));
-  return { ...describe(entry, use), catalogModels: use?.models ?? [], keptRevisions, files };
+  const { source, location, kept } = entry.model;
+  const isShown = source === "huggingface" && !kept && (await hasLocalDir(layout, location));
+  const localDir = isShown ? layout.local.folder(location) : null;
+  return { ...describe(entry, use), catalogModels: use?.models ?? [], localDir, keptRevisions, files };
 }
 
 function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
@@ -61,6 +71,7 @@ function inWords(model: Awaited<ReturnType<typeof inDetail>>): string {
     ["worker types", model.workerTypes.join(", ") || "none"],
     ["in use by", workers.join(", ") || "nobody"],
     ["path", model.path],
+    ...(model.localDir ? [["plain folder", model.localDir]] : []),
     ["record", model.key],
   ];
   const rows = files.map(({ path, size, digest, present }) => [

@@ -27,6 +27,8 @@ export async function tellSync(
       `${bytesMissing === null ? "size not known" : bytes(bytesMissing)}${bytesTotal ? ` of ${bytes(bytesTotal)}` : ""}`,
     ]);
     const more = unknown > 0 ? ` and ${unknown} of unknown size` : "";
-    return `${table(rows)}\nWould fetch ${bytes(missing)}${more}; ${context.volume} has ${bytes(free)} free`;
+    // What models have in common comes once.
+    const amount = missing > 0 || unknown > 0 ? `at most ${bytes(missing)}${more}` : "nothing";
+    return `${table(rows)}\nWould fetch ${amount}; ${context.volume} has ${bytes(free)} free`;
   });
 }

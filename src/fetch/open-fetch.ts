@@ -46,7 +46,7 @@ export async function openFetch(
     verify: true,
     bandwidth: config.maxBandwidth,
   });
-  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
+  const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels, config);
   const key = () => openOllamaKey(homedir(), () => stateDirectory(config.stateDir));
   return {
     volume: config.modelCacheDir,

@@ -40,6 +40,21 @@ export interface Layout {
   ollama: OllamaLayout;
   /** Models of buckets and folders, as plain files. */
   folders: FolderLayout;
+  /** Models of the hub cache once more, as plain files. */
+  local: LocalLayout;
+}
+
+export interface LocalLayout {
+  /** All of them are to have a folder. */
+  isWanted: boolean;
+  /** Ids with "/" as "-", as in buckets. */
+  folder(id: string): string;
+  /** Says that a folder is ours. */
+  mark(id: string): string;
+  /** Where it is put together before it gets its name. */
+  staged(id: string): string;
+  /** Where it goes before it is removed, so that it goes at once. */
+  hidden(id: string): string;
 }
 
 export interface HubLayout {
@@ -86,8 +101,14 @@ export interface FolderLayout {
   hidden(source: Source, location: string, token: string): string;
 }
 
-export function createLayout(volume: string, hubCache: string, ollamaModels: string): Layout {
+export function createLayout(
+  volume: string,
+  hubCache: string,
+  ollamaModels: string,
+  { localDirs = false } = {},
+): Layout {
   const own = join(volume, ".muster");
+  const localName = (id: string) => id.replaceAll("/", "-");
   const folders = createFolderLayout(join(volume, "base-models"));
   return {
     manifests: join(own, "models"),
@@ -118,6 +139,13 @@ export function createLayout(volume: string, hubCache: string, ollamaModels: str
       lease: join(ollamaModels, ".muster", "lease"),
     },
     folders,
+    local: {
+      isWanted: localDirs,
+      folder: (id) => join(volume, localName(id)),
+      mark: (id) => join(own, "local", `${slug(localName(id))}.json`),
+      staged: (id) => join(own, "local", `${slug(localName(id))}.staged`),
+      hidden: (id) => join(own, "local", `${slug(localName(id))}.hidden`),
+    },
   };
 }
 

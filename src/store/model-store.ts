@@ -5,6 +5,7 @@ import { folderOf, publishFolder } from "./folder-store.ts";
 import { prepareRepo, publishSnapshot, readRef, writeRef } from "./hub-cache.ts";
 import { unpublishSnapshot } from "./hub-removal.ts";
 import type { Layout } from "./layout.ts";
+import { hasLocalDir, hideLocalDir, showLocalDir } from "./local-dirs.ts";
 import { makeFolder } from "./make-folder.ts";
 import { fullName } from "./ollama-name.ts";
 import { unpublishManifest } from "./ollama-removal.ts";
@@ -56,7 +57,8 @@ export function storeOf(layout: Layout, source: Source): ModelStore {
   return source === "ollama" ? ollamaStore(layout) : folderStore(layout, source);
 }
 
-function hubStore({ hub }: Layout): ModelStore {
+function hubStore(layout: Layout): ModelStore {
+  const { hub, local } = layout;
   return {
     root: hub.root,
     leaseName: (location) => `huggingface:${location}`,
@@ -70,10 +72,22 @@ function hubStore({ hub }: Layout): ModelStore {
       return files;
     },
     keep: ({ location, revision }, files) => publishSnapshot(hub, location, revision, files),
-    finish: ({ location, requestedRevision, revision }) => writeRef(hub, location, requestedRevision, revision),
-    unpublish: (removed, kept, signal) => unpublishSnapshot(hub, removed, kept, signal),
+    async finish(model) {
+      const { location, requestedRevision, revision } = model;
+      await writeRef(hub, location, requestedRevision, revision);
+      await showLocalDir(layout, model);
+    },
+    async unpublish(removed, kept, signal) {
+      const { source, location } = removed;
+      const others = kept.filter((each) => each.source === source && each.location === location && !each.kept);
+      const latest = others.toSorted((a, b) => (a.storedAt < b.storedAt ? 1 : -1))[0];
+      if (!latest) await hideLocalDir(layout, location);
+      await unpublishSnapshot(hub, removed, kept, signal);
+      if (latest) await showLocalDir(layout, latest);
+    },
     isFinished: async ({ location, requestedRevision, revision }) =>
-      requestedRevision === revision || (await readRef(hub, location, requestedRevision)) !== null,
+      (requestedRevision === revision || (await readRef(hub, location, requestedRevision)) !== null) &&
+      (!local.isWanted || (await hasLocalDir(layout, location))),
   };
 }
 

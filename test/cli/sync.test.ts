@@ -51,7 +51,7 @@ test.concurrent("--dry-run says what would be fetched, and leaves no trace", asy
   expect(fetched.models).toMatchObject([{ bytesFetched: planned.bytesMissing }]);
   const { code, stdout } = await runMuster(["sync", "all-minilm-l6-v2", "--dry-run"], env);
   expect(code).toBe(0);
-  expect(stdout).toMatch(/^all-minilm-l6-v2 +\S+ +stored +0 B of 2\d\d kB\nWould fetch 0 B; \S+ has .+ free\n$/);
+  expect(stdout).toMatch(/^all-minilm-l6-v2 +\S+ +stored +0 B of 2\d\d kB\nWould fetch nothing; \S+ has .+ free\n$/);
 });
 
 test.concurrent("sync takes what no catalog has by a reference to its source", async ({ expect }) => {

@@ -28,6 +28,7 @@ export interface SyncInput {
   s3Endpoint?: string;
   /** `huggingface/hub` on the volume. */
   hubCache?: string;
+  localDirs?: boolean;
   token?: string;
   connections?: number;
   stallTimeoutMs?: number;
@@ -63,7 +64,7 @@ export function syncContext(input: SyncInput, { client, lanes }: Transfer, signa
     { endpoint: input.s3Endpoint ?? null, forcePathStyle: true, region: "us-east-1" },
     client,
   );
-  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`);
+  const layout = createLayout(volume, input.hubCache ?? `${volume}/huggingface/hub`, `${volume}/ollama`, input);
   return {
     volume,
     layout,

@@ -1,6 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -155,7 +155,7 @@ it("three processes that fetch, update, import, remove, prune and sweep never br
       const over = Promise.withResolvers<void>();
       lastRun = over.promise;
       const volume = mkdtempSync(join(tmpdir(), "muster-property-"));
-      const input = { endpoint: hub.url, volume, registries: [registry.url] };
+      const input = { endpoint: hub.url, volume, registries: [registry.url], localDirs: true };
       const layout = createLayout(volume, join(volume, "huggingface/hub"), join(volume, "ollama"));
       try {
         let isOver = false;
@@ -177,6 +177,7 @@ it("three processes that fetch, update, import, remove, prune and sweep never br
           specs.map((spec, index) => (index < PROCESSES ? processes[index]!.ask({ do: "sync", spec }, input) : null)),
         );
         expect(outcomes.filter((problem) => problem !== null)).toEqual([]);
+        expect(readdirSync(join(volume, "acme-tiny"))).toContain("model-00003.safetensors");
       } finally {
         rmSync(volume, { recursive: true, force: true });
         over.resolve();
