@@ -20,4 +20,4 @@ it("the transcripts of docs/volume.md are what the commands print", async () => 
     if (block.startsWith("$ muster outdated")) at.hub.updateRepo(TINY, { "config.json": '{"model_type":"llama"}' });
   };
   await checkTranscripts(join(import.meta.dirname, "../docs/volume.md"), { env, folder: here.folder, paths, before });
-});
+}, 180_000);
