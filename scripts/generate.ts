@@ -6,8 +6,8 @@ import { openApiDocument } from "../src/coordinator/gateway/openapi.ts";
 import { lockSchema } from "../src/fetch/lock-file.ts";
 import { coordinatorFrame, workerFrame } from "../src/protocol.ts";
 import { catalogJsonSchema } from "../src/select/catalog-schema.ts";
-import { settingMeta } from "../src/setting.ts";
-import { settings } from "../src/settings.ts";
+import { settingMeta } from "../src/settings/setting.ts";
+import { settings } from "../src/settings/settings.ts";
 
 /** Writes what is made from the schemas: configuration tables and JSON Schemas. With --check it only says what is stale. */
 

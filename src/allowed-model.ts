@@ -1,11 +1,11 @@
-import type { EngineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
 import { type Engine, JOB_KINDS, takesKind } from "./model.ts";
-import type { ModelPolicy } from "./policy-settings.ts";
 import type { AskedModel } from "./remembered-models.ts";
 import { policyRefusal } from "./select/model-policy.ts";
 import { namedModel } from "./select/named-models.ts";
 import type { Catalog, CatalogModel, WorkerType } from "./select/worker-types.ts";
+import type { EngineUrls } from "./settings/engine.ts";
+import type { ModelPolicy } from "./settings/policy.ts";
 
 export interface Asking {
   modelPolicy: ModelPolicy;

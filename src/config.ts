@@ -3,19 +3,19 @@ import type * as z from "zod";
 import type { CertificateFiles } from "./client-certificate.ts";
 import type { ContentPolicy } from "./content-policy.ts";
 import { coordinatorUrl } from "./coordinator-url.ts";
-import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./engine-settings.ts";
 import { MusterError } from "./errors.ts";
-import { type GatewayConfig, gatewayConfig } from "./gateway-settings.ts";
 import { readMirrors } from "./mirrors.ts";
-import { type NatsSettings, readNatsSettings } from "./nats-settings.ts";
-import { type ObjectStore, objectStore } from "./object-store-settings.ts";
 import type { Place } from "./place.ts";
-import { contentPolicy, type ModelPolicy, modelPolicy } from "./policy-settings.ts";
 import { showValue } from "./redact.ts";
-import { settingMeta } from "./setting.ts";
-import { filePath, readable, readToken, secret, secretFile } from "./setting-files.ts";
-import { isUrl } from "./setting-values.ts";
-import { type LogLevel, type Settings, settings } from "./settings.ts";
+import { type EngineKeys, type EngineUrls, engineKeys, engineUrls } from "./settings/engine.ts";
+import { filePath, readable, readToken, secret, secretFile } from "./settings/files.ts";
+import { type GatewayConfig, gatewayConfig } from "./settings/gateway.ts";
+import { type NatsSettings, readNatsSettings } from "./settings/nats.ts";
+import { type ObjectStore, objectStore } from "./settings/object-store.ts";
+import { contentPolicy, type ModelPolicy, modelPolicy } from "./settings/policy.ts";
+import { settingMeta } from "./settings/setting.ts";
+import { type LogLevel, type Settings, settings } from "./settings/settings.ts";
+import { isUrl } from "./settings/values.ts";
 
 /** In the repository or image root: the folder above `src/` or `dist/`. */
 export const BUILT_IN_CATALOG = resolve(import.meta.dirname, "../worker-types.json");

@@ -1,7 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import { type Logger, multistream, pino, type StreamEntry } from "pino";
 import { redactData } from "./redact.ts";
-import type { LogLevel } from "./settings.ts";
+import type { LogLevel } from "./settings/settings.ts";
 
 export type { Logger } from "pino";
 

@@ -1,7 +1,6 @@
 import type { AgentView } from "./agent-view.ts";
 import { allowedModel } from "./allowed-model.ts";
 import type { Config } from "./config.ts";
-import type { EngineUrls } from "./engine-settings.ts";
 import { heldKeeper, holdModels, type ModelsHold } from "./fetch/hold-models.ts";
 import { keepModels } from "./fetch/keep-models.ts";
 import type { VolumeKeeper } from "./fetch/keep-volume.ts";
@@ -15,6 +14,7 @@ import { openRememberedModels } from "./remembered-models.ts";
 import { RunTimeModels, type RunTimeModelsOptions } from "./run-time-models.ts";
 import type { Selection } from "./select/select-models.ts";
 import { type Catalog, findWorkerType } from "./select/worker-types.ts";
+import type { EngineUrls } from "./settings/engine.ts";
 import type { State } from "./state.ts";
 
 export interface OpenModelsOptions

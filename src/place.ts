@@ -1,6 +1,6 @@
 import { isAbsolute, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isUrl } from "./setting-values.ts";
+import { isUrl } from "./settings/values.ts";
 
 /** Where models are had from or taken to: a hub, a bucket, a folder. */
 export type Place = { kind: "hub"; endpoint: string } | BucketPlace | FolderPlace;

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 const root = join(import.meta.dirname, "..");
 const sources = globSync("src/**/*.ts", { cwd: root }).toSorted();
 
-/** The steps put together; everything else directly in src is the ground. */
+/** The steps put together; everything else directly in src is the ground, and so are the settings. */
 const COMPOSITION = [
   ...["src/main.ts", "src/agent.ts", "src/agent-view.ts", "src/plan.ts"],
   ...["src/allowed-model.ts", "src/open-models.ts", "src/remembered-models.ts", "src/run-time-models.ts"],
@@ -69,7 +69,7 @@ function resolve(from: string, to: string): string {
 function layerOf(file: string): string {
   if (COMPOSITION.includes(file)) return "composition";
   const [, folder, ...rest] = file.split("/");
-  return rest.length > 0 ? folder! : "ground";
+  return rest.length > 0 && folder !== "settings" ? folder! : "ground";
 }
 
 const all = sources.flatMap(importsOf);

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { type Config, currentCoordinatorToken, parseConfig } from "../src/config.ts";
 import { MusterError } from "../src/errors.ts";
 import { redact } from "../src/redact.ts";
-import { settings } from "../src/settings.ts";
+import { settings } from "../src/settings/settings.ts";
 import { temporaryFolder } from "./store/temporary-folder.ts";
 
 /** The environment's error, whole. */

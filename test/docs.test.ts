@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import manifest from "../package.json" with { type: "json" };
 import { errorCodes } from "../src/errors.ts";
-import { settings } from "../src/settings.ts";
+import { settings } from "../src/settings/settings.ts";
 
 const root = join(import.meta.dirname, "..");
 

@@ -6,7 +6,7 @@ import { openClientKeys, openTls, tokenSource } from "../coordinator/files.ts";
 import { openMemoryStore } from "../coordinator/stores/memory.ts";
 import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
-import { natsServers } from "../nats-settings.ts";
+import { natsServers } from "../settings/nats.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
 interface CoordinatorFlags extends GlobalOptions {

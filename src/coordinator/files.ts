@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { MusterError } from "../errors.ts";
-import type { GatewayConfig } from "../gateway-settings.ts";
 import type { Logger } from "../log.ts";
+import type { GatewayConfig } from "../settings/gateway.ts";
 import { freshFile } from "./fresh-file.ts";
 import type { Secret } from "./gateway/access/access.ts";
 import { type ClientKey, parseClientKeys } from "./gateway/access/client-keys.ts";

@@ -1,7 +1,7 @@
 import { posix } from "node:path";
 import { MusterError } from "../errors.ts";
 import { parseReference, showReference } from "../model-reference.ts";
-import type { ModelPolicy } from "../policy-settings.ts";
+import type { ModelPolicy } from "../settings/policy.ts";
 import { catalogModel, isInCatalog } from "./named-models.ts";
 import type { Catalog } from "./worker-types.ts";
 

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
 import manifest from "../../package.json" with { type: "json" };
-import { settings } from "../../src/settings.ts";
+import { settings } from "../../src/settings/settings.ts";
 import { fakeTools } from "../detect/fake-tools.ts";
 import { place, runMuster } from "../e2e/muster.ts";
 

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import type { ModelPolicy } from "../../src/policy-settings.ts";
 import { policyRefusal } from "../../src/select/model-policy.ts";
 import { namedModel } from "../../src/select/named-models.ts";
 import type { Catalog } from "../../src/select/worker-types.ts";
+import type { ModelPolicy } from "../../src/settings/policy.ts";
 import { model, variant } from "./machine.ts";
 
 const models = [

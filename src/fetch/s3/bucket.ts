@@ -16,9 +16,9 @@ import {
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import type { Dispatcher } from "undici";
 import { MusterError } from "../../errors.ts";
-import type { ObjectStore } from "../../object-store-settings.ts";
 import { registerSecret } from "../../redact.ts";
 import { retry } from "../../retry.ts";
+import type { ObjectStore } from "../../settings/object-store.ts";
 import type { AskOptions } from "../ask.ts";
 import { USER_AGENT } from "../ask.ts";
 import { s3Error } from "./s3-error.ts";

@@ -1,4 +1,4 @@
-import type { ObjectStore } from "../../object-store-settings.ts";
+import type { ObjectStore } from "../../settings/object-store.ts";
 import type { HttpClient } from "../http-client.ts";
 import type { Bucket } from "./bucket.ts";
 

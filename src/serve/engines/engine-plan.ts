@@ -1,6 +1,6 @@
-import type { EngineUrls } from "../../engine-settings.ts";
 import type { Hardware } from "../../hardware.ts";
 import type { ModelSpec } from "../../model.ts";
+import type { EngineUrls } from "../../settings/engine.ts";
 
 /** What an engine that muster starts is started for. */
 export interface EnginePlan {

@@ -1,6 +1,6 @@
 import type { Config } from "../../config.ts";
-import type { EngineUrls } from "../../engine-settings.ts";
 import type { ModelSpec } from "../../model.ts";
+import type { EngineUrls } from "../../settings/engine.ts";
 import { type EnginePlan, settingVariables, visibleGpus } from "./engine-plan.ts";
 import { isOllamaCommand, readArguments, readVllmCommand } from "./given-arguments.ts";
 import { ollamaVariables } from "./ollama-environment.ts";

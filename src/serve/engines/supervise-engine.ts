@@ -1,7 +1,7 @@
 import type { Config } from "../../config.ts";
 import type { Logger } from "../../log.ts";
 import type { ModelSpec, StoredModel } from "../../model.ts";
-import { settings } from "../../settings.ts";
+import { settings } from "../../settings/settings.ts";
 import { isStored, type StatusBoard } from "../../status.ts";
 import type { EnginePlan } from "./engine-plan.ts";
 import { type EngineStart, engineStart, wiredVariables } from "./engine-start.ts";

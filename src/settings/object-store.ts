@@ -1,7 +1,7 @@
 import type * as z from "zod";
-import { registerSecret } from "./redact.ts";
+import { registerSecret } from "../redact.ts";
 import { setting } from "./setting.ts";
-import { flag, httpUrl, text } from "./setting-values.ts";
+import { flag, httpUrl, text } from "./values.ts";
 
 /** How `s3://` is reached. Credentials are the SDK's business: it looks for them where AWS tools do. */
 

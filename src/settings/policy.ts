@@ -1,6 +1,6 @@
-import { type ContentPolicy, licensePattern } from "./content-policy.ts";
+import { type ContentPolicy, licensePattern } from "../content-policy.ts";
 import { setting } from "./setting.ts";
-import { choice, text } from "./setting-values.ts";
+import { choice, text } from "./values.ts";
 
 /** What a coordinator may ask for beyond the catalog. */
 export interface ModelPolicy {

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { setting } from "./setting.ts";
-import { number, numbers, text } from "./setting-values.ts";
+import { number, numbers, text } from "./values.ts";
 
 /** Which GPUs a worker uses, and which are planned for. */
 

@@ -1,5 +1,5 @@
 import { setting } from "./setting.ts";
-import { bandwidth, flag, longDuration, number, path } from "./setting-values.ts";
+import { bandwidth, flag, longDuration, number, path } from "./values.ts";
 
 /** Where models stand, how much of the disk they may take, and how they are checked. */
 export const volumeSettings = {

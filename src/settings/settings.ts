@@ -1,13 +1,13 @@
 import * as z from "zod";
-import { engineSettings } from "./engine-settings.ts";
-import { gatewaySettings } from "./gateway-settings.ts";
-import { hardwareSettings } from "./hardware-settings.ts";
-import { natsSettings } from "./nats-settings.ts";
-import { objectStoreSettings } from "./object-store-settings.ts";
-import { policySettings } from "./policy-settings.ts";
+import { engineSettings } from "./engine.ts";
+import { gatewaySettings } from "./gateway.ts";
+import { hardwareSettings } from "./hardware.ts";
+import { natsSettings } from "./nats.ts";
+import { objectStoreSettings } from "./object-store.ts";
+import { policySettings } from "./policy.ts";
 import { setting } from "./setting.ts";
-import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./setting-values.ts";
-import { volumeSettings } from "./volume-settings.ts";
+import { bandwidth, choice, duration, flag, isUrl, number, path, port, text, token } from "./values.ts";
+import { volumeSettings } from "./volume.ts";
 
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LEVELS)[number];

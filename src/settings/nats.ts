@@ -1,7 +1,7 @@
 import * as z from "zod";
+import { filePath, readable } from "./files.ts";
 import { setting } from "./setting.ts";
-import { filePath, readable } from "./setting-files.ts";
-import { isUrl, path, text } from "./setting-values.ts";
+import { isUrl, path, text } from "./values.ts";
 
 /** Where `muster coordinator` keeps jobs that several gateways share. */
 export const natsSettings = {

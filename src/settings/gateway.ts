@@ -1,7 +1,7 @@
 import * as z from "zod";
+import { secret, secretFile } from "./files.ts";
 import { setting } from "./setting.ts";
-import { secret, secretFile } from "./setting-files.ts";
-import { duration, path, text, token } from "./setting-values.ts";
+import { duration, path, text, token } from "./values.ts";
 
 /** Settings of `muster coordinator` alone. */
 

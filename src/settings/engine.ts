@@ -1,7 +1,7 @@
 import type * as z from "zod";
+import { secret, secretFile } from "./files.ts";
 import { setting } from "./setting.ts";
-import { secret, secretFile } from "./setting-files.ts";
-import { httpUrl, path, token } from "./setting-values.ts";
+import { httpUrl, path, token } from "./values.ts";
 
 /** The engines that run this worker's models, and the keys that they ask for. */
 

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { registerSecret, showValue } from "./redact.ts";
-import { token } from "./setting-values.ts";
+import { registerSecret, showValue } from "../redact.ts";
+import { token } from "./values.ts";
 
 /** Files that settings name, and secrets, which come by value or in such a file. What is wrong is added to `problems`. */
 
