@@ -108,6 +108,7 @@ async function survey(variant: Variant, context: DescribeContext): Promise<Model
 
 /** What the source has just told a plan, once; else asks it. */
 export async function describeAfterPlan(variant: Variant, context: DescribeContext): Promise<ModelDescription> {
+  context.signal?.throwIfAborted();
   const path = descriptionPath(variant, context.layout);
   const at = context.planned?.get(path);
   context.planned?.delete(path);

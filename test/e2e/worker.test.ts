@@ -128,8 +128,9 @@ test("a second start fetches nothing and asks no source anything, so that it nee
 test("kill -9 in mid-download and a restart fetch only what was missing, under the same name", async () => {
   await using hub = await startMiniLmHub(32 << 20);
   await using coordinator = await startTestCoordinator();
-  using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, ...coordinator.env });
-  hub.faults.slow = { host: "cdn", bytesPerSecond: 8 << 20 };
+  const env = { WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url, MAX_CONNECTIONS: "8", ...coordinator.env };
+  using here = place(env);
+  hub.faults.slow = { host: "cdn", bytesPerSecond: 2 << 20 };
   await using killed = startMuster(["start"], here.env);
   const before = await coordinator.worker("a third is there", ({ models }) =>
     models.some(({ model, bytesDone }) => model === MODEL && bytesDone > 11 << 20),

@@ -91,7 +91,7 @@ it("fetch all the rest before they wait, and say for whom", async () => {
 });
 
 it("take over from one that is killed in the middle: one of those that wait fetches it", async () => {
-  hub.faults.stallBody = { path: "one/common", afterBytes: 2 * MIB };
+  hub.faults.stallBody = { path: "one/common", afterBytes: MIB / 4 };
   const first = start("one");
   await until("the first asks for it", () => fetching().length > 0);
   const others = { two: start("two"), three: start("three") };

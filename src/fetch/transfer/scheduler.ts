@@ -29,6 +29,7 @@ const TRIAL_MS = 200;
 export class Scheduler {
   readonly #limits: SharedLimits;
   readonly #growth: Growth;
+  readonly #first: number;
   readonly #queue: Queued[] = [];
   readonly #files = new Set<FileTransfer>();
   #connections = 0;
@@ -37,6 +38,7 @@ export class Scheduler {
   constructor(limits: SharedLimits, mostConnections: number) {
     this.#limits = limits;
     this.#growth = new Growth(mostConnections);
+    this.#first = Math.min(FIRST, mostConnections);
   }
 
   /** Settles when the file is complete and verified in its partial. Throws MusterError. */
@@ -149,7 +151,8 @@ export class Scheduler {
     const { unclaimed, connections } = file;
     // All that begin together get the same share; what comes after is shorter towards the end.
     const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
-    if (rate === 0) return Math.max(PIECE.least, Math.min(PIECE.usual, Math.ceil(unclaimed / Math.max(idle, FIRST))));
+    if (rate === 0)
+      return Math.max(PIECE.least, Math.min(PIECE.usual, Math.ceil(unclaimed / Math.max(idle, this.#first))));
     const lasting = (latencies: number) => rate * Math.max(LEAST_MS, latencies * file.latency);
     const most = onTrial ? rate * TRIAL_MS : Math.max(PIECE.usual, lasting(LATENCIES.usual));
     const share = Math.max(unclaimed / target, Math.min(lasting(LATENCIES.least), unclaimed / idle));
