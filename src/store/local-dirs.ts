@@ -86,7 +86,7 @@ async function showsThese(folder: string, files: ReadonlyMap<string, string>): P
 
 async function isSameFile(one: string, other: string): Promise<boolean> {
   const [a, b] = await Promise.all([one, other].map((path) => stat(path).catch(() => null)));
-  return a !== null && b !== null && a?.ino === b?.ino && a?.dev === b?.dev;
+  return a !== null && b !== null && a.ino === b.ino && a.dev === b.dev;
 }
 
 async function filesIn(folder: string): Promise<string[]> {
