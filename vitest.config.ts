@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/build-bundle.ts",
     // Tests start real processes and servers; a slow, shared machine needs room before a hang is called one.
     testTimeout: 60_000,
     hookTimeout: 60_000,
