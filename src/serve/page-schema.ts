@@ -6,8 +6,8 @@ import type { OcrInput } from "./kinds/ocr.ts";
 /** What is wrong with a page's answer, in words for the model; null where it is as the schema has it. */
 export type PageCheck = (value: unknown) => string | null;
 
-/** A pattern of the sender's may take for ever on a text, and beats have to go out meanwhile. */
-const CHECK_MS = 250;
+/** A pattern of the sender's may take for ever on a text, and beats have to go out meanwhile. Of a busy machine's time, not the processor's. */
+const CHECK_MS = 1_000;
 const TOLD = 5;
 
 /**
