@@ -85,7 +85,8 @@ async function showsThese(folder: string, files: ReadonlyMap<string, string>): P
 }
 
 async function isSameFile(one: string, other: string): Promise<boolean> {
-  const [a, b] = await Promise.all([one, other].map((path) => stat(path).catch(() => null)));
+  const found = (path: string) => stat(path).catch(() => null);
+  const [a, b] = await Promise.all([found(one), found(other)]);
   return a !== null && b !== null && a.ino === b.ino && a.dev === b.dev;
 }
 
