@@ -19,8 +19,7 @@ chmod 755 "$agent/bin/node"
 cp -L /usr/lib/*-linux-gnu/libatomic.so.1 "$root/usr/lib/"
 
 # Started by the kernel itself: neither a shell nor env nor PATH has a part in it.
-# A young generation that need not grow first: a tenth of a short command's time.
-sed -i '1s|.*|#!/opt/muster/bin/node --min-semi-space-size=4|' "$agent/dist/muster.js"
+sed -i '1s|.*|#!/opt/muster/bin/node|' "$agent/dist/muster.js"
 chmod 755 "$agent/dist/muster.js"
 ln -s ../../../opt/muster/dist/muster.js "$root/usr/local/bin/muster"
 install -m 755 docker/download-models.sh "$root/usr/local/bin/download-models.sh"

@@ -25,8 +25,7 @@ export async function musterCommand(task: Task, ...args: string[]): Promise<Comm
     }),
   );
   return {
-    // As the images and the launcher start it.
-    argv: [process.execPath, "--min-semi-space-size=4", join(ROOT, "dist", "muster.js"), ...args],
+    argv: [process.execPath, join(ROOT, "dist", "muster.js"), ...args],
     env: bareEnvironment({
       WORKER_TYPE: "bench",
       WORKER_TYPES_FILE: catalog,
