@@ -1,6 +1,7 @@
-import { readdir, readFile, readlink, rm } from "node:fs/promises";
+import { readFile, readlink, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { StoredModel } from "../model.ts";
+import { filesBelow } from "./files-below.ts";
 import type { HubLayout } from "./layout.ts";
 import { removeEmpty, removeUpTo, removeWhole } from "./remove-folders.ts";
 
@@ -48,7 +49,7 @@ async function removeRefs(
 ): Promise<void> {
   const refs = hub.refs(repo);
   const isNeeded = own.some((other) => other.requestedRevision === requestedRevision);
-  for (const path of await filesIn(refs)) {
+  for (const path of await filesBelow(refs)) {
     if (!all && (isNeeded || path !== hub.ref(repo, requestedRevision))) continue;
     const named = await readFile(path, "utf8").catch(() => "");
     if (named.trim() === commit) await removeUpTo(refs, path);
@@ -58,15 +59,10 @@ async function removeRefs(
 /** Where the links below a folder lead to. */
 export async function linkedFrom(folder: string): Promise<string[]> {
   const targets = await Promise.all(
-    (await filesIn(folder)).map(async (path) => {
+    (await filesBelow(folder)).map(async (path) => {
       const target = await readlink(path).catch(() => null);
       return target === null ? null : join(dirname(path), target);
     }),
   );
   return targets.filter((target) => target !== null);
-}
-
-async function filesIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  return entries.filter((entry) => !entry.isDirectory()).map(({ parentPath, name }) => join(parentPath, name));
 }

@@ -1,8 +1,9 @@
-import { link, mkdir, readdir, readFile, realpath, rename, rm, stat } from "node:fs/promises";
+import { link, mkdir, readFile, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import * as z from "zod";
 import { hasSystemCode, MusterError } from "../errors.ts";
 import type { StoredModel } from "../model.ts";
+import { filesBelow } from "./files-below.ts";
 import type { Layout } from "./layout.ts";
 import { syncFolder } from "./partial-file.ts";
 import { removeWhole } from "./remove-folders.ts";
@@ -22,14 +23,13 @@ export async function showLocalDir(layout: Layout, { location, revision }: Shown
   const { local, hub } = layout;
   const folder = local.folder(location);
   const owner = await ownerOf(layout, location);
-  if (owner === null && !local.isWanted) return;
-  if (owner !== location && (owner !== null || (await stat(folder).catch(() => null)))) throw taken(folder, location);
+  const isOwn = owner === location;
+  if (!isOwn && !local.isWanted) return;
+  if (!isOwn && (owner !== null || (await stat(folder).catch(() => null)))) throw taken(folder, location);
   const snapshot = hub.snapshot(location, revision);
-  const files = new Map(
-    await Promise.all(
-      (await filesIn(snapshot)).map(async (path) => [path, await realpath(join(snapshot, path))] as const),
-    ),
-  );
+  const shown = await filesBelow(snapshot);
+  const blobs = await Promise.all(shown.map((path) => realpath(path)));
+  const files = new Map(shown.map((path, index) => [relative(snapshot, path), blobs[index]!]));
   if (await showsThese(folder, files)) return;
   // Before the folder: one without a mark is somebody else's for ever.
   await writeFileDurably(local.mark(location), `${JSON.stringify({ formatVersion: 1, location })}\n`);
@@ -58,11 +58,13 @@ export async function showLocalDir(layout: Layout, { location, revision }: Shown
 export async function hideLocalDir(layout: Layout, location: string): Promise<void> {
   if ((await ownerOf(layout, location)) !== location) return;
   const { local } = layout;
+  // What a kill has left there is as large as the model.
+  for (const each of [local.staged(location), local.hidden(location)]) await rm(each, { recursive: true, force: true });
   await removeWhole(local.folder(location), local.hidden(location));
   await rm(local.mark(location), { force: true });
 }
 
-/** False where a folder is wanted and not there. */
+/** Whether the repository has a folder of ours. */
 export async function hasLocalDir(layout: Layout, location: string): Promise<boolean> {
   const owner = await ownerOf(layout, location);
   return owner === location && (await stat(layout.local.folder(location)).catch(() => null)) !== null;
@@ -79,7 +81,7 @@ async function ownerOf({ local }: Layout, location: string): Promise<string | nu
 }
 
 async function showsThese(folder: string, files: ReadonlyMap<string, string>): Promise<boolean> {
-  if ((await filesIn(folder)).length !== files.size) return false;
+  if ((await filesBelow(folder)).length !== files.size) return false;
   const same = await Promise.all([...files].map(([path, blob]) => isSameFile(join(folder, path), blob)));
   return files.size > 0 && same.every(Boolean);
 }
@@ -88,13 +90,6 @@ async function isSameFile(one: string, other: string): Promise<boolean> {
   const found = (path: string) => stat(path).catch(() => null);
   const [a, b] = await Promise.all([found(one), found(other)]);
   return a !== null && b !== null && a.ino === b.ino && a.dev === b.dev;
-}
-
-async function filesIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  return entries
-    .filter((entry) => !entry.isDirectory())
-    .map(({ parentPath, name }) => relative(folder, join(parentPath, name)));
 }
 
 function taken(folder: string, location: string): MusterError {

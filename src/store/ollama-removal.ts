@@ -1,7 +1,7 @@
-import { readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, rm } from "node:fs/promises";
 import * as z from "zod";
 import type { StoredModel } from "../model.ts";
+import { filesBelow } from "./files-below.ts";
 import type { OllamaLayout } from "./layout.ts";
 import { acquireLease } from "./lease.ts";
 import { fullName } from "./ollama-name.ts";
@@ -57,11 +57,10 @@ const manifestSchema = z.object({
 
 /** Paths of the blobs that the store's manifests name; null where one of them cannot be read. */
 export async function blobsOfManifests(ollama: OllamaLayout): Promise<Set<string> | null> {
-  const entries = await readdir(ollama.file("manifests"), { recursive: true, withFileTypes: true }).catch(() => []);
   const named = new Set<string>();
-  for (const { parentPath, name } of entries.filter((entry) => !entry.isDirectory())) {
+  for (const path of await filesBelow(ollama.file("manifests"))) {
     try {
-      const { config, layers } = manifestSchema.parse(JSON.parse(await readFile(join(parentPath, name), "utf8")));
+      const { config, layers } = manifestSchema.parse(JSON.parse(await readFile(path, "utf8")));
       for (const { digest } of [...(config ? [config] : []), ...layers]) named.add(`blobs/${digest.replace(":", "-")}`);
     } catch {
       return null;

@@ -1,5 +1,6 @@
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -87,6 +88,32 @@ it("what a kill has left in the middle is made whole", async () => {
   expect((await run(["sync", "tiny"], WANTED)).code).toBe(0);
   expect(differences(folder(), files)).toEqual([]);
   expect(leftOvers()).toEqual([]);
+});
+
+it("what a kill has left goes with the model", async () => {
+  expect((await run(["sync", "tiny"], WANTED)).code).toBe(0);
+  const [staged, hidden] = ["staged", "hidden"].map((name) => volume(`.muster/local/acme-tiny.${name}`));
+  for (const left of [staged!, hidden!]) {
+    mkdirSync(left);
+    linkSync(realpathSync(snapshot(SHARD)), join(left, SHARD));
+  }
+  expect((await run(["remove", TINY, "--yes"])).code).toBe(0);
+  expect(existsSync(folder())).toBe(false);
+  expect(readdirSync(volume(".muster/local"))).toEqual([]);
+});
+
+it("another repository of the same folder name matters only where folders are wanted", async () => {
+  mkdirSync(volume(".muster/local"), { recursive: true });
+  writeFileSync(
+    volume(".muster/local/acme-tiny.json"),
+    JSON.stringify({ formatVersion: 1, location: "acme-tiny/other" }),
+  );
+  rmSync(snapshot(SHARD));
+  expect((await run(["sync", "tiny"])).code).toBe(0);
+  expect(existsSync(snapshot(SHARD))).toBe(true);
+  const refused = await run(["sync", "tiny"], WANTED);
+  expect(refused).toMatchObject({ code: 78, stderr: expect.stringContaining("LOCAL_DIR_REFUSED") });
+  expect(existsSync(folder())).toBe(false);
 });
 
 it("leaves alone what it has not made", async () => {

@@ -1,7 +1,8 @@
-import { readdir, readlink, stat } from "node:fs/promises";
+import { readlink, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, sep } from "node:path";
 import { MusterError } from "../../errors.ts";
 import type { FileSpec, Variant } from "../../model.ts";
+import { filesBelow } from "../../store/files-below.ts";
 import { hasSize } from "../../store/has-size.ts";
 import { readRef } from "../../store/hub-cache.ts";
 import { createLayout, type HubLayout, hubLayout, type Layout } from "../../store/layout.ts";
@@ -61,11 +62,8 @@ async function cached(hubs: readonly HubLayout[], variant: Variant, root: string
 /** The files that a snapshot shows. Its links name their blobs by digest; a snapshot of plain files says none. */
 async function snapshotFiles(hub: HubLayout, repo: string, commit: string): Promise<FileSpec[] | null> {
   const snapshot = hub.snapshot(repo, commit);
-  const entries = await readdir(snapshot, { recursive: true, withFileTypes: true }).catch(() => []);
   const files: FileSpec[] = [];
-  for (const entry of entries) {
-    if (entry.isDirectory()) continue;
-    const place = join(entry.parentPath, entry.name);
+  for (const place of await filesBelow(snapshot)) {
     const target = await readlink(place).catch(() => "");
     const hex = basename(target);
     const found = await stat(place).catch(() => null);
