@@ -57,6 +57,17 @@ export function licenseObjection(name: string, known: KnownLicense, policy: Lice
   });
 }
 
+/** What follows for a model: it is refused, or only told of. */
+export function judgeLicense(
+  name: string,
+  known: KnownLicense,
+  policy: LicensePolicy | null,
+): { refused: MusterError | null; notice: string | null } {
+  const objection = licenseObjection(name, known, policy);
+  if (!objection) return { refused: null, notice: null };
+  return policy?.refuse ? { refused: objection, notice: null } : { refused: null, notice: licenseNotice(objection) };
+}
+
 /** What is told of a model that the policy would rather not have and takes all the same. */
 export function licenseNotice({ message }: MusterError): string {
   return `${message} It is taken all the same (LICENSE_POLICY=warn)`;

@@ -1,5 +1,5 @@
 import type { Config } from "../config.ts";
-import { licenseNotice, licenseObjection } from "../content-policy.ts";
+import { judgeLicense } from "../content-policy.ts";
 import { EXIT, MusterError } from "../errors.ts";
 import type { LocalFile } from "../fetch/create/create-files.ts";
 import { type CreateOutcome, createModel } from "../fetch/create/create-model.ts";
@@ -94,14 +94,14 @@ function checkLicense(
   declared: string | null,
   { config: { contentPolicy }, log }: { config: Config; log: Logger },
 ): void {
-  const objection = licenseObjection(name, { declared, found }, contentPolicy.licenses);
-  if (objection && contentPolicy.licenses?.refuse) {
-    throw new MusterError("LICENSE_REFUSED", objection.message, {
-      hint: `Say its licence with --license, where nothing else does. ${objection.hint}`,
-      details: objection.details,
+  const { refused, notice } = judgeLicense(name, { declared, found }, contentPolicy.licenses);
+  if (refused) {
+    throw new MusterError("LICENSE_REFUSED", refused.message, {
+      hint: `Say its licence with --license, where nothing else does. ${refused.hint}`,
+      details: refused.details,
     });
   }
-  if (objection) log.warn(licenseNotice(objection));
+  if (notice) log.warn(notice);
 }
 
 interface Making {

@@ -1,4 +1,4 @@
-import { licenseNotice, licenseObjection, recordedLicense } from "../content-policy.ts";
+import { judgeLicense, recordedLicense } from "../content-policy.ts";
 import { EXIT, MusterError, toMusterError } from "../errors.ts";
 import { askLatest } from "../fetch/ask-latest.ts";
 import type { ModelProgress } from "../fetch/model-progress.ts";
@@ -54,7 +54,7 @@ export async function update(names: string[], options: UpdateOptions): Promise<n
   }
   await using fetching = await openFetch(config, log, signal);
   const entries = await namedModels(names, volume);
-  const moves = (await movesOf(entries, options.to, volume, fetching)).map((move) => held(move, fetching));
+  const moves = (await movesOf(entries, options.to, volume, fetching)).map((move) => judged(move, fetching));
   const { dryRun = false } = options;
   const due = moves.filter(({ state }) => state === "outdated");
   if (!options.json && due.length > 0) process.stdout.write(`${movedTable(due, "NEW")}\n`);
@@ -83,16 +83,14 @@ async function movesOf(
   return asked.map((each) => ({ ...each, plan: each.latest?.plan ?? null, notice: null }));
 }
 
-/** Against the operator's policy, before anything moves; whoever moves it does so again. */
-function held(move: Move, { contentPolicy: { licenses } }: SyncContext): Move {
+/** By the operator's policy, before anything moves; whoever moves it asks that again. */
+function judged(move: Move, { contentPolicy: { licenses } }: SyncContext): Move {
   const { entry, state, plan } = move;
   if (state !== "outdated" || plan?.license === undefined) return move;
   const { location, license: declared } = entry.model;
   const known = { declared: recordedLicense({ declared, found: plan.license }), found: plan.license };
-  const objection = licenseObjection(location, known, licenses);
-  if (!objection) return move;
-  if (licenses?.refuse) return { ...move, state: "failed", error: objection };
-  return { ...move, notice: licenseNotice(objection) };
+  const { refused, notice } = judgeLicense(location, known, licenses);
+  return refused ? { ...move, state: "failed", error: refused } : { ...move, notice };
 }
 
 /** What is kept on the volume is known without asking anybody. */

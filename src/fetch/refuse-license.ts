@@ -1,4 +1,4 @@
-import { licenseObjection } from "../content-policy.ts";
+import { judgeLicense } from "../content-policy.ts";
 import type { ModelSpec } from "../model.ts";
 import { manifestKey, readManifest } from "../store/manifest.ts";
 import { type DescribeContext, describe, knownDescription } from "./describe.ts";
@@ -22,9 +22,8 @@ export function refuseFoundLicense(
   found: string | null,
   { contentPolicy }: Pick<DescribeContext, "contentPolicy">,
 ): void {
-  const policy = contentPolicy.licenses;
-  const objection = policy?.refuse ? licenseObjection(variant.location, { declared: license, found }, policy) : null;
-  if (objection) throw objection;
+  const { refused } = judgeLicense(variant.location, { declared: license, found }, contentPolicy.licenses);
+  if (refused) throw refused;
 }
 
 async function foundLicense(

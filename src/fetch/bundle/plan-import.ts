@@ -1,4 +1,4 @@
-import { type ContentPolicy, licenseNotice, licenseObjection } from "../../content-policy.ts";
+import { judgeLicense } from "../../content-policy.ts";
 import { MusterError, toMusterError } from "../../errors.ts";
 import { hasSize } from "../../store/has-size.ts";
 import { storeOf } from "../../store/model-store.ts";
@@ -42,7 +42,9 @@ export async function planImport({ models }: Pick<Bundle, "models">, context: Im
   for (const model of models) {
     const found = await stateOnVolume(model, layout);
     const isWanted = isToStore(found, update !== null);
-    const said = isWanted ? judge(model, context.contentPolicy) : { refused: null, notice: null };
+    const { location, license } = model;
+    const policy = isWanted ? context.contentPolicy.licenses : null;
+    const said = judgeLicense(location, { declared: license, found: license }, policy);
     const missing = isWanted && !said.refused ? await missingContents(model, context) : [];
     const own = missing.filter(({ place }) => !counted.has(place));
     for (const { place } of own) counted.add(place);
@@ -51,15 +53,6 @@ export async function planImport({ models }: Pick<Bundle, "models">, context: Im
   }
   plan.missingBytes = sum(plan.models.map(({ missingBytes }) => missingBytes));
   return plan;
-}
-
-function judge(
-  { location, license }: BundledModel,
-  { licenses }: ContentPolicy,
-): Pick<PlannedModel, "refused" | "notice"> {
-  const objection = licenseObjection(location, { declared: license, found: license }, licenses);
-  const isRefused = objection !== null && (licenses?.refuse ?? false);
-  return { refused: isRefused ? objection : null, notice: objection && !isRefused ? licenseNotice(objection) : null };
 }
 
 /** For all of them, before anything is written: half a restore helps nobody. */
