@@ -5,7 +5,7 @@ import { recordVariant } from "../fetch/record-source.ts";
 import type { SyncContext } from "../fetch/sync-context.ts";
 import type { Variant } from "../model.ts";
 import { type InventoryEntry, isFixed } from "../store/inventory.ts";
-import { findAllStored } from "./find-stored.ts";
+import { findAllStored, isNamed } from "./find-stored.ts";
 import type { Volume } from "./open-volume.ts";
 import { catalogAtServer } from "./server-models.ts";
 
@@ -28,9 +28,13 @@ export interface Asked {
  */
 export async function namedModels(names: readonly string[], volume: Volume): Promise<InventoryEntry[]> {
   const { config, catalog, entries, uses, signal } = volume;
-  const atServer = await catalogAtServer(config, catalog, signal);
+  const here = entries.filter(({ model }) => !model.kept);
+  const files = here.filter(({ model }) => model.source !== "ollama");
+  // What no server can have needs none that answers.
+  const areFiles = names.length > 0 && names.every((name) => files.some(({ model }) => isNamed(name, model, uses)));
+  const atServer = areFiles ? [] : await catalogAtServer(config, catalog, signal);
   const there = new Set(atServer.map(({ model }) => model.key));
-  const models = [...entries.filter(({ model }) => !model.kept && !there.has(model.key)), ...atServer];
+  const models = [...here.filter(({ model }) => !there.has(model.key)), ...atServer];
   return names.length === 0 ? models : findAllStored(names, models, uses);
 }
 

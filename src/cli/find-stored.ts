@@ -11,7 +11,7 @@ export function findStored<T extends { model: StoredModel }>(
   stored: readonly T[],
   uses: ReadonlyMap<string, CatalogUse>,
 ): T[] {
-  const found = stored.filter(({ model }) => namesOf(model, uses).includes(name));
+  const found = stored.filter(({ model }) => isNamed(name, model, uses));
   if (found.length > 0) return found;
   const known = [...new Set(stored.map(({ model }) => model.location))].toSorted().join(", ");
   throw new MusterError("MODEL_UNKNOWN", `The volume has no model ${JSON.stringify(name)}.`, {
@@ -26,6 +26,11 @@ export function findAllStored<T extends { model: StoredModel }>(
   uses: ReadonlyMap<string, CatalogUse>,
 ): T[] {
   return [...new Set(names.flatMap((name) => findStored(name, stored, uses)))];
+}
+
+/** Whether a name means this record. */
+export function isNamed(name: string, model: StoredModel, uses: ReadonlyMap<string, CatalogUse>): boolean {
+  return namesOf(model, uses).includes(name);
 }
 
 function namesOf(model: StoredModel, uses: ReadonlyMap<string, CatalogUse>): string[] {

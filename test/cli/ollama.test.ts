@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ExpectStatic, test } from "vitest";
 import { type Env, place, runMuster, startMuster } from "../e2e/muster.ts";
-import { closedPort } from "../e2e/services.ts";
+import { closedPort, startMiniLmHub } from "../e2e/services.ts";
 import { startOllamaApi } from "../fakes/ollama-api.ts";
 import { startOllamaRegistry } from "../fakes/ollama-registry.ts";
 import { seededBytes } from "../fakes/tiny-models.ts";
@@ -112,6 +112,18 @@ test.concurrent("a model that its server keeps is asked for at the registry, and
   expect((await json(["lock", MODEL, "--file", lock], here.env, expect)).models).toMatchObject([{ to: latest }]);
   await api[Symbol.asyncDispose]();
   expect((await runMuster(["outdated"], here.env)).code).toBe(75);
+});
+
+test.concurrent("a server that is away stands in the way of its own models only", async ({ expect }) => {
+  await using hub = await startMiniLmHub();
+  await using registry = await registryWithModel();
+  const url = `http://127.0.0.1:${await closedPort()}`;
+  using here = place({ HF_ENDPOINT: hub.url, OLLAMA_REGISTRY: registry.url });
+  expect((await runMuster(["sync", "all-minilm-l6-v2"], here.env)).code).toBe(0);
+  const env = { ...here.env, OLLAMA_STORE: "server", OLLAMA_URL: url };
+  const { models } = await json(["outdated", "sentence-transformers/all-MiniLM-L6-v2"], env, expect);
+  expect(models).toMatchObject([{ state: "current" }]);
+  expect((await runMuster(["outdated", MODEL], env)).code).toBe(75);
 });
 
 test.concurrent("a server that is away: list says so, sync says to try again", async ({ expect }) => {
