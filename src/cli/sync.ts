@@ -34,7 +34,7 @@ export async function sync(names: string[], options: SyncFlags): Promise<number>
   // One that cannot be read is told once, and before any source is asked.
   await fetching.lock?.();
   const hardware = await detect(config, stop.signal);
-  const sources = { ...fetching, onAsk: () => dryRun || fetching.lanes.prepare() };
+  const sources = { ...fetching, onAsk: dryRun ? undefined : () => fetching.lanes.prepare() };
   const context = { config, hardware, sources, log };
   const selection = options.prefetch
     ? await selectForOthers(names, context, catalog)

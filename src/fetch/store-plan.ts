@@ -88,6 +88,8 @@ export async function storePlan(
   if (missing.length > 0 && context.offline) throw offlineMissing(variant);
   const bytes = sizeOf(files);
   const presentBytes = bytes - bytesToFetch(missing, store.ingest(variant.location));
+  // Whoever was told to stop meanwhile begins nothing.
+  if (missing.length > 0) context.signal?.throwIfAborted();
   progress.onPlan({ bytes, presentBytes, files: missing.length, revision });
   const origins: string[] = from === undefined ? [] : [from];
   const watched = { ...progress, onOrigin: (name: string) => void origins.push(name) };

@@ -82,8 +82,8 @@ test.concurrent("while the coordinator takes connections and says nothing", asyn
   });
   await using agent = startMuster(["start"], here.env);
   const [socket] = await connected;
+  using _ = { [Symbol.dispose]: () => socket.destroy() };
   expect(await terminated(agent)).toEqual(CLEAN);
-  socket.destroy();
 });
 
 test.concurrent("after the coordinator went away", async ({ expect }) => {

@@ -62,7 +62,7 @@ export class Growth {
     return this.#trial !== null;
   }
 
-  /** Work begins, perhaps after a while without any: that says nothing about the link. */
+  /** What is counted is counted from now on: where work begins, a while without any says nothing about the link. */
   begin(): void {
     this.#bytes = 0;
     this.#windowStart = this.#clock.now();
@@ -90,9 +90,7 @@ export class Growth {
     const rate = this.#bytes / elapsed;
     this.#hasBegun ||= this.#bytes > 0;
     const busy = this.#clock.eventLoopUtilization(this.#utilization).utilization;
-    this.#bytes = 0;
-    this.#windowStart = now;
-    this.#utilization = this.#clock.eventLoopUtilization();
+    this.begin();
     if (this.#trial) {
       // What connections bring that are being made says nothing.
       if (areNew && this.#hasBegun && now - this.#trial.since < PATIENCE_MS) return false;
