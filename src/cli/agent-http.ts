@@ -1,7 +1,13 @@
-import { request } from "undici";
+import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { json } from "node:stream/consumers";
 import type { Config } from "../config.ts";
 import { MusterError } from "../errors.ts";
 import { findAgent } from "../state.ts";
+
+/** Health checks come every few seconds. A client library takes half of their time to load, and an import of this module loads one. */
+const { get } = process.getBuiltinModule("node:http");
+const TIMEOUT_MS = 5_000;
 
 /** Asks the agent that runs on this machine (in this container). Throws AGENT_NOT_RUNNING where there is none. */
 export async function askAgent(config: Config, path: string): Promise<{ status: number; body: unknown }> {
@@ -11,8 +17,9 @@ export async function askAgent(config: Config, path: string): Promise<{ status: 
   if (!port) throw notRunning("no agent runs on this state directory");
   const host = hostName(config.httpHost);
   try {
-    const answer = await request(`http://${host}:${port}${path}`, { headersTimeout: 5_000, bodyTimeout: 5_000 });
-    return { status: answer.statusCode, body: await answer.body.json() };
+    const asked = get(`http://${host}:${port}${path}`, { agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const [answer] = (await once(asked, "response")) as [IncomingMessage];
+    return { status: answer.statusCode ?? 0, body: await json(answer) };
   } catch (cause) {
     throw notRunning(`nothing answers on port ${port}`, cause);
   }
