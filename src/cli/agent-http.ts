@@ -3,10 +3,9 @@ import type { IncomingMessage } from "node:http";
 import { json } from "node:stream/consumers";
 import type { Config } from "../config.ts";
 import { MusterError } from "../errors.ts";
+import { nodeHttp } from "../node-http.ts";
 import { findAgent } from "../state.ts";
 
-/** Health checks come every few seconds. A client library takes half of their time to load, and an import of this module loads one. */
-const { get } = process.getBuiltinModule("node:http");
 const TIMEOUT_MS = 5_000;
 
 /** Asks the agent that runs on this machine (in this container). Throws AGENT_NOT_RUNNING where there is none. */
@@ -17,7 +16,11 @@ export async function askAgent(config: Config, path: string): Promise<{ status: 
   if (!port) throw notRunning("no agent runs on this state directory");
   const host = hostName(config.httpHost);
   try {
-    const asked = get(`http://${host}:${port}${path}`, { agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    // Health checks come every few seconds, and a client library takes half of their time to load.
+    const asked = nodeHttp().get(`http://${host}:${port}${path}`, {
+      agent: false,
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
     const [answer] = (await once(asked, "response")) as [IncomingMessage];
     return { status: answer.statusCode ?? 0, body: await json(answer) };
   } catch (cause) {
