@@ -68,7 +68,7 @@ export function openJobDesk({ runner, outbox, log }: JobDeskOptions): JobDesk {
   const slotsFree = () => (draining ? {} : runner.slotsFree);
   runner.onSlots(() => link?.slotsChanged());
 
-  const accept = ({ jobId, attempt }: JobRef) => link?.send({ t: "job.accept", jobId, attempt });
+  const accept = (offer: Offer) => link?.accept(offer);
   const reject = ({ jobId, attempt }: JobRef, code: JobErrorCode) => {
     log.debug({ jobId, attempt, code }, "Rejected a job");
     link?.send({ t: "job.reject", jobId, attempt, code });

@@ -2,7 +2,7 @@ import type { JobRef, Slots } from "../job.ts";
 import type { CoordinatorFrame, WorkerPayload } from "../protocol.ts";
 import type { Connection } from "./connection.ts";
 import { tellCredits } from "./credits.ts";
-import type { JobInFlight } from "./job-in-flight.ts";
+import type { JobInFlight, Offer } from "./job-in-flight.ts";
 import { type JobResult, tooLarge } from "./job-result.ts";
 import type { Outbox } from "./outbox.ts";
 
@@ -16,6 +16,7 @@ export interface JobLinkOptions {
 
 /** What one session says of jobs. All of it is lost with its socket, and nothing but it. */
 export interface JobLink {
+  accept(offer: Offer): void;
   send(payload: WorkerPayload): void;
   /** Tells credits, sends chunks that wait and results that were not acknowledged. */
   begin(): void;
@@ -82,6 +83,10 @@ export function openJobLink({ connection, leaseMs, jobs, outbox, slotsFree }: Jo
   };
   return {
     send: (payload) => void connection.send(payload),
+    accept({ jobId, attempt, kind }) {
+      connection.send({ t: "job.accept", jobId, attempt });
+      credits.accepted(kind);
+    },
     begin() {
       credits.changed();
       for (const job of jobs.values()) sendChunks(job);

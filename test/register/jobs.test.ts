@@ -53,6 +53,31 @@ test("a job from its offer to the acknowledgement of its result", async () => {
   expect(JSON.stringify(worker.lines)).not.toContain("\u2028");
 });
 
+test("credit is told again after each job that was accepted, also where none was taken meanwhile", async () => {
+  await using peer = await startJobCoordinator();
+  const runner = scriptedRunner();
+  const { start } = runner;
+  // Over before anything is told: what the engine cannot be asked is refused at once.
+  runner.start = (job, calls) => {
+    const outcome = start(job, calls);
+    runner.executions.at(-1)?.end({ status: "failed" });
+    return outcome;
+  };
+  await using worker = startWorker(peer.url, { runner });
+  const session = await peer.session();
+  await session.nth("credit");
+  for (const position of [1, 2]) {
+    session.offer({ jobId: `job-${position}` });
+    await session.nth("job.result", position);
+    expect(await session.nth("credit", position + 1)).toMatchObject({ kind: "chat", n: 2 });
+  }
+  // What was done before, and waits for its acknowledgement, is offered again.
+  expect(worker.outbox.waiting.size).toBe(2);
+  session.offer({ jobId: "job-1" });
+  expect(await session.nth("credit", 4)).toMatchObject({ kind: "chat", n: 2 });
+  expect(runner.executions).toHaveLength(2);
+});
+
 test("beats list the jobs in flight, and tell free slots", async () => {
   await using peer = await startJobCoordinator();
   const runner = scriptedRunner();
