@@ -94,9 +94,10 @@ export class Attempts {
 
   /** In the job's turn: back into the queue, where another attempt does no harm and one is left; else this is its end. */
   async tryAgain({ jobId, attempt }: JobRef, outcome: JobOutcome): Promise<void> {
-    const { store, assignments, tally } = this.#options;
+    const { store, assignments, fleet, tally } = this.#options;
     const assignment = assignments.get(jobId);
     if (assignment?.attempt !== attempt) return;
+    if (outcome.error && ENGINE_TROUBLE.has(outcome.error.code)) fleet.faltered(assignment.workerId, assignment.job);
     const job = assignment.cancelled ? null : await store.get(jobId);
     const mayTry = job?.retrySafe && job.failures + 1 < job.maxAttempts && job.deadlineAt > Date.now();
     if (mayTry) {
@@ -107,12 +108,13 @@ export class Attempts {
 
   /** In the job's turn. Null where another attempt counts, or it has ended before. */
   async end(jobId: string, attempt: number, outcome: JobOutcome): Promise<JobRecord | null> {
-    const { store, queue, assignments, followers, admission, tally } = this.#options;
+    const { store, queue, fleet, assignments, followers, admission, tally } = this.#options;
     const job = await store.commit(jobId, attempt, outcome);
     if (!job) return null;
     if (queue.remove(jobId)) admission.departed();
     const assignment = assignments.get(jobId);
     if (assignment) this.#drop(assignment);
+    if (assignment && job.state === "done") fleet.worked(assignment.workerId, assignment.job);
     const acceptedAt = assignment?.acceptedAt ?? null;
     if (acceptedAt !== null && job.state === "done") tally.ran(job.kind, (performance.now() - acceptedAt) / 1000);
     followers.end(job);
@@ -171,5 +173,8 @@ interface GiveBack {
   message: string;
   isStill?: () => boolean;
 }
+
+/** Of the worker, not of the job: the next job would fare no better there. */
+const ENGINE_TROUBLE: ReadonlySet<JobErrorCode> = new Set(["ENGINE_DOWN", "BUSY", "MODEL_NOT_READY", "GPU_LOST"]);
 
 const CANCELLED = failed("CANCELLED", "It was cancelled.");

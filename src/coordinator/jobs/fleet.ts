@@ -24,7 +24,12 @@ interface Member {
   offeredAt: number;
   /** Lanes of which it has turned a job down, and until when that counts. */
   declined: Map<string, number>;
+  /** Lanes of which its engine could not do a job, for how long it gets none of them since, and until when. */
+  faltering: Map<string, { ms: number; until: number }>;
 }
+
+/** A worker whose engine could not do a job gets no other of its lane for so long, twice as long each time, until one is done. */
+const FALTERING_MS = { least: 1_000, most: 30_000 };
 
 /** A worker that has turned a job down is not offered such jobs again before, unless it says that it has room. */
 const DECLINED_MS = 1_000;
@@ -55,6 +60,11 @@ export class Fleet {
     member.ready = new Map(models.flatMap((model) => namesOf(model).map((name) => [name, model.model])));
     member.hasOne = new Set(member.ready.values()).size === 1;
     member.slots = view?.slots ?? {};
+    // What comes back has another engine, or the same one started anew.
+    const lanes = new Set(
+      JOB_KINDS.flatMap((kind) => [...member.ready.keys()].map((model) => laneOf({ kind, model }))),
+    );
+    for (const lane of member.faltering.keys()) if (!lanes.has(lane)) member.faltering.delete(lane);
     this.#reopen(member, JOB_KINDS);
     return true;
   }
@@ -63,7 +73,7 @@ export class Fleet {
   reset(id: string): void {
     const member = this.#member(id);
     this.#close(member);
-    Object.assign(member, { told: {}, pending: {}, declined: new Map() });
+    Object.assign(member, { told: {}, pending: {}, declined: new Map(), faltering: new Map() });
   }
 
   remove(id: string): void {
@@ -101,6 +111,22 @@ export class Fleet {
     this.#reopen(member, [kind]);
   }
 
+  /** Its engine could not do the job, which is no fault of the job. */
+  faltered(id: string, { lane }: QueuedJob): void {
+    const { faltering } = this.#member(id);
+    const now = performance.now();
+    const before = faltering.get(lane);
+    // Jobs that fail side by side are one failure.
+    if (before && before.until > now) return;
+    const ms = before ? Math.min(2 * before.ms, FALTERING_MS.most) : FALTERING_MS.least;
+    faltering.set(lane, { ms, until: now + ms });
+  }
+
+  /** It has done the job. */
+  worked(id: string, { lane }: QueuedJob): void {
+    this.#members.get(id)?.faltering.delete(lane);
+  }
+
   /** Who should have the next job of the lane: where the model is warm, then who has most of its slots free. */
   best(lane: string, { kind, model }: QueuedJob): string | null {
     const now = performance.now();
@@ -108,7 +134,7 @@ export class Fleet {
     let left = MOST_COMPARED;
     for (const member of this.#open.get(lane) ?? []) {
       if (left-- === 0) break;
-      if ((member.declined.get(lane) ?? 0) > now) continue;
+      if (isHeld(member, lane, now)) continue;
       const free = freeOf(member, kind);
       const id = member.ready.get(model);
       const isWarm = member.lastModel === id || member.hasOne;
@@ -130,7 +156,7 @@ export class Fleet {
   /** How many jobs of the lane would be taken now. */
   roomFor(lane: string, kind: JobKind): number {
     const now = performance.now();
-    const members = [...(this.#open.get(lane) ?? [])].filter(({ declined }) => (declined.get(lane) ?? 0) <= now);
+    const members = [...(this.#open.get(lane) ?? [])].filter((member) => !isHeld(member, lane, now));
     return members.reduce((sum, member) => sum + freeOf(member, kind), 0);
   }
 
@@ -157,6 +183,7 @@ export class Fleet {
         lastModel: null,
         offeredAt: 0,
         declined: new Map(),
+        faltering: new Map(),
       };
       this.#members.set(id, member);
     }
@@ -187,6 +214,10 @@ export class Fleet {
 function isSame(a: View | null, b: View | null): boolean {
   if (a === null || b === null) return a === b;
   return a.connected === b.connected && a.ready === b.ready && a.slots === b.slots && a.models === b.models;
+}
+
+function isHeld({ declined, faltering }: Member, lane: string, now: number): boolean {
+  return Math.max(declined.get(lane) ?? 0, faltering.get(lane)?.until ?? 0) > now;
 }
 
 function freeOf({ told, pending }: Member, kind: JobKind): number {

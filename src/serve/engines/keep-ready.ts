@@ -63,7 +63,13 @@ class EngineKeeper {
       if (health.reachable) await this.#there(health);
       else if (!this.#loading || misses >= MISSES) await this.#gone(health);
       const pause = health.reachable ? everyMs : Math.min(everyMs, SOON_MS);
-      await this.#change(pause, signal, ({ kind }) => kind === "model" && health.reachable && this.#hasNew());
+      await this.#change(pause, signal, (event) => {
+        if (event.kind === "model") return health.reachable && this.#hasNew();
+        const isDown = event.kind === "job" && event.end?.error?.code === "ENGINE_DOWN" && this.#has(event.job.model);
+        // A job has found it gone: one look more is enough, and at once, before other jobs do.
+        if (isDown) misses = MISSES - 1;
+        return isDown;
+      });
     }
     await this.#stopLoading();
   }
@@ -207,6 +213,10 @@ class EngineKeeper {
     const all = [...others, { kind, url, reachable, version }];
     board.update({ engines: all.toSorted((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind)) });
     return before?.reachable !== reachable;
+  }
+
+  #has(id: string): boolean {
+    return this.#options.engines.of(this.#engine).some(({ spec }) => spec.id === id);
   }
 
   /** A model has come since the engine said what it serves. */

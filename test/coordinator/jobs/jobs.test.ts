@@ -65,23 +65,39 @@ describe("a job", () => {
   test("that fails for now is tried again, and given up where that would do harm or has been enough", async () => {
     await using peer = await setUp();
     using worker = await join(peer.wsUrl, { credit: 10 });
-    const failure = (code: "ENGINE_DOWN" | "INVALID_INPUT") => ({
+    const failure = (code: "OUT_OF_MEMORY" | "INVALID_INPUT") => ({
       status: "failed" as const,
-      error: { code, message: "no", retryable: code === "ENGINE_DOWN" },
+      error: { code, message: "no", retryable: code === "OUT_OF_MEMORY" },
     });
     const again = await peer.jobs.submit({ ...CHAT, maxAttempts: 2 });
-    worker.answer(await worker.offer(1), "", failure("ENGINE_DOWN"));
+    worker.answer(await worker.offer(1), "", failure("OUT_OF_MEMORY"));
     const second = await worker.offer(2);
     expect(second).toMatchObject({ jobId: again.id, attempt: 2 });
-    worker.answer(second, "", failure("ENGINE_DOWN"));
+    worker.answer(second, "", failure("OUT_OF_MEMORY"));
     await until("it is given up", async () => (await peer.jobs.get(again.id))?.state === "failed");
 
     const once = await peer.jobs.submit({ ...CHAT, retrySafe: false });
-    worker.answer(await worker.offer(3), "", failure("ENGINE_DOWN"));
+    worker.answer(await worker.offer(3), "", failure("OUT_OF_MEMORY"));
     await until("it is not tried again", async () => (await peer.jobs.get(once.id))?.state === "failed");
     const wrong = await peer.jobs.submit(CHAT);
     worker.answer(await worker.offer(4), "", failure("INVALID_INPUT"));
     await until("nor this", async () => (await peer.jobs.get(wrong.id))?.outcome?.error?.code === "INVALID_INPUT");
+  });
+
+  test("that fails for want of an engine does not fail again and again there while others could do it", async () => {
+    await using peer = await setUp();
+    using dead = await join(peer.wsUrl, { workerId: "dead", credit: 10 });
+    const error = { code: "ENGINE_DOWN" as const, message: "no", retryable: true };
+    const first = await peer.jobs.submit({ ...CHAT, maxAttempts: 3 });
+    dead.answer(await dead.offer(1), "", { status: "failed", error });
+    await until("it waits", async () => (await peer.jobs.get(first.id))?.state === "queued");
+    dead.send({ t: "credit", kind: "chat", n: 10 });
+    const later = await peer.jobs.submit({ ...CHAT, maxAttempts: 3 });
+    using live = await join(peer.wsUrl, { workerId: "live", credit: 10 });
+    for (const nth of [1, 2]) live.answer(await live.offer(nth), "fine");
+    for (const { id } of [first, later])
+      await until("it is done", async () => (await peer.jobs.get(id))?.state === "done");
+    expect(dead.all("job.offer")).toHaveLength(1);
   });
 
   test("is cancelled in the queue, and at its worker", async () => {
@@ -108,11 +124,11 @@ describe("a job", () => {
 
 describe("a worker that", () => {
   test("beats keeps its jobs, and one that is silent for lease and grace loses them", async () => {
-    await using peer = await setUp({ leaseMs: 150, graceMs: 100 });
+    await using peer = await setUp({ leaseMs: 600, graceMs: 400 });
     using worker = await join(peer.wsUrl);
     const { id } = await peer.jobs.submit(CHAT);
     await worker.offer();
-    for (let n = 2; n < 12; n += 1) {
+    for (let n = 2; n < 32; n += 1) {
       worker.send(
         beat(n, {
           jobs: [

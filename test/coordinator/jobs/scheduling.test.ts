@@ -54,6 +54,27 @@ describe("the fleet gives a job", () => {
     expect(fleet.best("chat llama", queued())).toBe("one");
   });
 
+  test("not to whose engine could not do the last one, until it has done one or comes back", () => {
+    const fleet = fleetOf({ one: { credit: 8 }, two: { credit: 1, models: ["llama", "other"] } });
+    const best = (model = "llama") => fleet.best(`chat ${model}`, queued({ model, lane: `chat ${model}` }));
+    expect(best()).toBe("one");
+    fleet.faltered("one", queued());
+    // Credit says that it has slots, and nothing of its engine.
+    fleet.credit("one", "chat", 8);
+    expect(best()).toBe("two");
+    expect(fleet.roomFor("chat llama", "chat")).toBe(1);
+    fleet.faltered("two", queued());
+    expect(best()).toBeNull();
+    expect(best("other")).toBe("two");
+    fleet.worked("two", queued());
+    expect(best()).toBe("two");
+    const view = { connected: true, ready: true, slots: { chat: 8 } };
+    const models = [{ ...MODEL, model: "llama", location: "llama:latest" }];
+    fleet.update("one", { ...view, models: models.map((model) => ({ ...model, state: "loading" as const })) });
+    fleet.update("one", { ...view, models });
+    expect(best()).toBe("one");
+  });
+
   test("no more often than its credit says, counting offers without an answer", () => {
     const fleet = fleetOf({ one: { credit: 2 } });
     fleet.offered("one", queued());

@@ -75,6 +75,20 @@ test("an engine comes and goes, and its models with it", async ({ expect }) => {
   ]);
 });
 
+test("an engine that a job has found gone is not waited for", async ({ expect }) => {
+  await using engine = await startOpenAiEngine();
+  engine.models = ["org/served"];
+  const { board, becomes } = keep({ vllm: engine.url }, [spec("served")], undefined, 60_000);
+  await becomes("served", "ready");
+  const job = { jobId: "j", attempt: 1, kind: "chat" as const, model: "served", startedAt: "", chunks: 0 };
+  const end = { status: "failed" as const, error: { code: "ENGINE_DOWN" as const, message: "gone", retryable: true } };
+  board.startJob(job);
+  await engine[Symbol.asyncDispose]();
+  board.endJob(job, end);
+  await becomes("served", "stored");
+  expect(board.current.engines[0]?.reachable).toBe(false);
+});
+
 test("an engine that this worker will start is not missed before", async ({ expect }) => {
   const port = await closedPort();
   const worker = keep({ vllm: `http://127.0.0.1:${port}` }, [spec("served")], undefined, 10, true);
