@@ -29,13 +29,33 @@ async function readText(request: Call["request"], maxBytes: number): Promise<str
       `A request may have ${maxBytes} bytes.`,
       "Send less at once, in several requests.",
     );
-  return Buffer.concat(chunks).toString();
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw refusal("INVALID_INPUT", "The body is not UTF-8.", FIX);
+  }
 }
 
+/** As deep as workers take it: nothing that is meant is, and what has no end would overflow a stack. */
+const MAX_DEPTH = 100;
+
 function jsonOf(text: string): unknown {
+  const body = parse(text);
+  if (isDeeperThan(MAX_DEPTH, body))
+    throw refusal("INVALID_INPUT", `The body is nested deeper than ${MAX_DEPTH} levels.`, FIX);
+  return body;
+}
+
+function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
     throw refusal("INVALID_INPUT", "The body is not JSON.", FIX);
   }
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const items: unknown[] = Array.isArray(value) ? value : Object.values(value);
+  return levels === 0 || items.some((item) => isDeeperThan(levels - 1, item));
 }

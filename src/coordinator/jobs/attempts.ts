@@ -1,4 +1,4 @@
-import type { JobOutcome, JobRef } from "../../job.ts";
+import { type JobOutcome, type JobRef, toJobFailure } from "../../job.ts";
 import type { Logger } from "../../log.ts";
 import type { JobErrorCode } from "../../protocol.ts";
 import type { Tally } from "../metrics/tally.ts";
@@ -67,7 +67,14 @@ export class Attempts {
       const remainingMs = Math.max(1, job.deadlineAt - Date.now());
       followers.state(id, { type: "state", state: "assigned", attempt, workerId });
       const offer = { jobId: id, attempt, lease, kind, model, input, remainingMs, stream, retrySafe };
-      if (!workers.send(workerId, { t: "job.offer", ...offer })) await this.#release(assignment, { failed: false });
+      let isSent: boolean;
+      try {
+        isSent = workers.send(workerId, { t: "job.offer", ...offer });
+      } catch (error) {
+        // No other worker could be sent it either.
+        return void (await this.end(id, attempt, { status: "failed", error: toJobFailure(error) }));
+      }
+      if (!isSent) await this.#release(assignment, { failed: false });
     });
   }
 

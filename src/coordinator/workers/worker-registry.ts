@@ -9,6 +9,7 @@ type ModelState = Extract<WorkerFrame, { t: "model.state" }>;
 
 /** The socket of a worker, as the registry needs it. */
 export interface Peer {
+  /** False where the socket is not open. Throws PAYLOAD_TOO_LARGE. */
   send(payload: CoordinatorPayload): boolean;
   /** Another process took the worker id. */
   supersede(): void;

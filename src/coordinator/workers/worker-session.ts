@@ -1,5 +1,5 @@
 import { WebSocket } from "ws";
-import { toMusterError } from "../../errors.ts";
+import { MusterError, toMusterError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import {
   CLOSE,
@@ -37,7 +37,7 @@ export function serveWorker(socket: WebSocket, context: SessionContext): void {
   /** Messages that come while the welcome is prepared. */
   let waiting: [data: Buffer, isBinary: boolean][] | null = null;
   let workerId = "";
-  const peer = peerOf(socket);
+  const peer = peerOf(socket, terms);
   const refuse = (reason: string) => {
     log.info({ reason }, "Closing a worker's connection");
     socket.close(CLOSE.protocol, reason);
@@ -151,11 +151,23 @@ function welcome(resume: Resume[], epoch: number, terms: Terms): CoordinatorPayl
   };
 }
 
-function peerOf(socket: WebSocket): Peer {
+/** Bytes of UTF-8 that a unit of a string becomes at the most. */
+const LARGEST_CHARACTER = 3;
+
+function tooLarge(maxFrame: number): MusterError {
+  return new MusterError("PAYLOAD_TOO_LARGE", `No worker can be sent this: a frame may have ${maxFrame} bytes.`, {
+    hint: "Send less at once, in several requests.",
+  });
+}
+
+function peerOf(socket: WebSocket, { maxFrame }: Terms): Peer {
   return {
     send(payload) {
       if (socket.readyState !== WebSocket.OPEN) return false;
-      socket.send(encodeFrame(payload));
+      const text = encodeFrame(payload);
+      // Numbers may take more room than they came with. A worker would end the session, and be offered it again.
+      if (text.length > maxFrame / LARGEST_CHARACTER && Buffer.byteLength(text) > maxFrame) throw tooLarge(maxFrame);
+      socket.send(text);
       return true;
     },
     supersede: () => socket.close(CLOSE.superseded, "a newer process runs under this worker id"),

@@ -118,6 +118,7 @@ describe("a job", () => {
   test("that nobody takes in time ends", async () => {
     await using peer = await setUp({ leaseMs: 40 });
     const { id } = await peer.jobs.submit({ ...CHAT, timeoutMs: 20 });
+    const { id } = taken.body as { id: string };
     await until("it is over", async () => (await peer.jobs.get(id))?.outcome?.error?.code === "TIMEOUT");
   });
 });
@@ -224,7 +225,7 @@ describe("over HTTP", () => {
     const response = await fetch(url + path, {
       method,
       headers,
-      body: typeof body === "string" ? body : JSON.stringify(body),
+      body: typeof body === "string" || body instanceof Buffer ? body : JSON.stringify(body),
     });
     return { status: response.status, location: response.headers.get("location"), body: await response.json() };
   };
@@ -251,10 +252,28 @@ describe("over HTTP", () => {
     ["no JSON", "{", 400, "invalid_request"],
     ["a kind that there is not", { ...CHAT, kind: "dance" }, 400, "invalid_request"],
     ["a field that there is not", { ...CHAT, speed: 1 }, 400, "invalid_request"],
+    ["what has no end", `{"input":${"[".repeat(2_000)}${"]".repeat(2_000)}}`, 400, "invalid_request"],
+    ["what is no text", Buffer.from('{"kind":"chat","model":"tiny","input":"\xff"}', "latin1"), 400, "invalid_request"],
     ["too much", { ...CHAT, input: "x".repeat(20_000) }, 413, "payload_too_large"],
   ])("%s is refused", async (_what, body, status, code) => {
     await using peer = await setUp({ maxFrame: 16_384 });
     expect(await call(peer.url, "POST", "/v1/jobs", body)).toMatchObject({ status, body: { error: { code } } });
+  });
+
+  test("what becomes too much for a frame ends, and its worker goes on", async () => {
+    await using peer = await setUp({ maxFrame: 65_536 });
+    using worker = await join(peer.wsUrl, { credit: 2 });
+    // Written again a number has five times as many bytes.
+    const taken = await call(
+      peer.url,
+      "POST",
+      "/v1/jobs",
+      `{"kind":"chat","model":"llama:8b","input":[${Array(4_000).fill("1e20")}]}`,
+    );
+    const { id } = taken.body as { id: string };
+    await until("it is over", async () => (await peer.jobs.get(id))?.outcome?.error?.code === "PAYLOAD_TOO_LARGE");
+    const next = await peer.jobs.submit(CHAT);
+    expect(await worker.offer()).toMatchObject({ jobId: next.id });
   });
 
   test("what is not there is said so", async () => {
