@@ -17,6 +17,8 @@ export interface OpenAiEngine extends EngineServer {
   version: string;
   /** Asked for in the Authorization header. */
   apiKey: string | null;
+  /** It answers with no more vectors, whatever it was asked for. */
+  mostVectors: number;
   /** Texts that it embeds at once. */
   maxBatch: number;
   /** Of a list whose engine ignores `encoding_format`. */
@@ -36,6 +38,7 @@ export async function startOpenAiEngine(port?: number): Promise<OpenAiEngine> {
     version: "0.11.0",
     apiKey: null,
     maxBatch: Number.POSITIVE_INFINITY,
+    mostVectors: Number.POSITIVE_INFINITY,
     base64: true,
     newline: "\n",
     reasoning: "reasoning_content",
@@ -80,7 +83,10 @@ export async function startOpenAiEngine(port?: number): Promise<OpenAiEngine> {
         : vector;
     reply.json(200, {
       object: "list",
-      data: texts.map((text, index) => ({ object: "embedding", index, embedding: encode(vectorOf(text)) })).reverse(),
+      data: texts
+        .slice(0, engine.mostVectors)
+        .map((text, index) => ({ object: "embedding", index, embedding: encode(vectorOf(text)) }))
+        .reverse(),
       model: body.model,
       usage: { prompt_tokens: usage.prompt, total_tokens: usage.prompt },
     });

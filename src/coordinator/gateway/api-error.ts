@@ -27,6 +27,7 @@ const FORMS: Partial<Record<ErrorCode, ApiErrorForm>> = {
   ENGINE_DOWN: trouble(502, "engine_down"),
   GPU_LOST: trouble(502, "gpu_lost"),
   LEASE_LOST: trouble(502, "worker_lost"),
+  RESPONSE_INVALID: trouble(502, "invalid_answer"),
   TIMEOUT: trouble(504, "timeout"),
   STORE_UNAVAILABLE: trouble(503, "store_unavailable"),
   QUEUE_FULL: limit("queue_full"),
@@ -70,12 +71,20 @@ export function errorAnswer(code: ErrorCode, message: string, retryAfterMs?: num
   };
 }
 
-/** Anything thrown while a request was answered. What nobody has foreseen is not told to the world. */
+/** Anything thrown while a request was answered. */
 export function toAnswer(thrown: unknown): Answer {
-  const { code, message, details } = toMusterError(thrown);
-  const { retryAfterMs } = details;
-  const told = code === "INTERNAL" ? "Something went wrong here; the log of the coordinator tells more." : message;
-  return errorAnswer(code, told, typeof retryAfterMs === "number" ? retryAfterMs : undefined);
+  const { code, message } = toldOf(thrown);
+  const { retryAfterMs } = toMusterError(thrown).details;
+  return errorAnswer(code, message, typeof retryAfterMs === "number" ? retryAfterMs : undefined);
+}
+
+/** What the world is told of it: nothing of what nobody has foreseen. */
+export function toldOf(thrown: unknown): { code: ErrorCode; message: string } {
+  const { code, message } = toMusterError(thrown);
+  return {
+    code,
+    message: code === "INTERNAL" ? "Something went wrong here; the log of the coordinator tells more." : message,
+  };
 }
 
 /** The error of a job that has not ended well. */

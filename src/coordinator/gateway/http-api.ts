@@ -49,9 +49,11 @@ export function createHttpApi({ gateway, access, corsOrigins, open, counters }: 
     const url = URL.parse(`http://coordinator${request.url}`);
     if (!url) return notFound(`There is no ${request.url}.`);
     const matches = matching(url.pathname);
-    const found = matches.find(({ route }) => route.method === request.method);
-    if (found) matched(found.route);
     const isPublic = matches.some(({ route }) => route.access === "anyone");
+    // Load balancers ask so whether this lives.
+    const method = request.method === "HEAD" && isPublic ? "GET" : request.method;
+    const found = matches.find(({ route }) => route.method === method);
+    if (found) matched(found.route);
     const caller = isPublic ? null : access.caller(request);
     if (!found) return matches.length > 0 ? notAllowed(request, matches) : notFound(`There is no ${url.pathname}.`);
     const { route, params } = found;

@@ -22,8 +22,11 @@ export function openAiEmbeddings(http: EngineHttp, job: EmbeddingJob): Promise<E
       left -= text.length;
       const answer = embeddingsSchema.safeParse(parseAnswer(text, http));
       if (!answer.success) throw notTheApi(http);
-      const { data, usage } = answer.data;
-      const vectors = data.toSorted((a, b) => a.index - b.index).map(({ embedding }) => embedding);
+      const { usage } = answer.data;
+      const data = answer.data.data.toSorted((a, b) => a.index - b.index);
+      // One for each text: else vectors would be taken for those of others.
+      if (data.length !== countOf(input) || data.some(({ index }, at) => index !== at)) throw notTheApi(http);
+      const vectors = data.map(({ embedding }) => embedding);
       return { vectors, promptTokens: usage?.prompt_tokens ?? 0 };
     } catch (error) {
       const halves = error instanceof MusterError && error.details.status === 413 ? halvesOf(input) : null;
@@ -38,9 +41,13 @@ export function openAiEmbeddings(http: EngineHttp, job: EmbeddingJob): Promise<E
   return ask(body.input);
 }
 
+function countOf(input: EmbeddingBody["input"]): number {
+  return typeof input === "string" || typeof input[0] === "number" ? 1 : input.length;
+}
+
 /** Null for a single text, as a string or in tokens. */
 function halvesOf(input: EmbeddingBody["input"]): [EmbeddingBody["input"], EmbeddingBody["input"]] | null {
-  if (typeof input === "string" || typeof input[0] === "number" || input.length < 2) return null;
+  if (typeof input === "string" || countOf(input) < 2) return null;
   const middle = Math.ceil(input.length / 2);
   return [input.slice(0, middle) as string[], input.slice(middle) as string[]];
 }

@@ -55,6 +55,8 @@ test("commands reach the worker", async () => {
 test("all but /livez asks for the client token", async () => {
   await using api = await setUp();
   expect(await api.call("GET", "/livez", null)).toMatchObject({ status: 200, body: { status: "ok" } });
+  const head = await fetch(`${api.peer.url}/livez`, { method: "HEAD" });
+  expect([head.status, await head.text()]).toEqual([200, ""]);
   for (const token of [null, "wrong", "client-token2"]) {
     for (const [method, path] of [
       ["GET", "/v1/workers"],

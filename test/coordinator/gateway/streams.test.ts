@@ -53,6 +53,23 @@ test("a lost attempt whose text comes again goes on where it was", async () => {
   expect(await eventsOf(response)).toMatchObject({ text: "The sky is blue", ends: 1, isDone: true, error: undefined });
 });
 
+test("what no engine would answer does not reach the client, whole or in pieces", async () => {
+  await using peer = await startRawCoordinator();
+  using worker = await joinRaw(peer.wsUrl, { credit: 9 });
+  for (const [nth, output] of [undefined, null, "str", ["x"]].entries()) {
+    const asked = ask(peer.url, { stream: false });
+    worker.answer(await worker.offer(nth + 1), "", { output });
+    const response = await asked;
+    expect(response.status).toBe(502);
+    expect(await response.json()).toMatchObject({ error: { code: "invalid_answer" } });
+  }
+  const asked = ask(peer.url);
+  const offer = await worker.offer(5);
+  worker.chunk(offer, 0, null);
+  worker.answer(offer, "", { output: "str" });
+  expect(await (await asked).text()).not.toContain("Cannot read");
+});
+
 test("a lost attempt whose text is another ends the stream with an error, and the job with it", async () => {
   await using peer = await startRawCoordinator();
   using worker = await joinRaw(peer.wsUrl, { credit: 9 });

@@ -131,6 +131,19 @@ describe("OpenAI's API", () => {
     });
   });
 
+  test("vectors of fewer texts than were sent are no answer", async () => {
+    await using server = await startOpenAiEngine();
+    for (const [mostVectors, input] of [
+      [0, "x"],
+      [1, ["x", "y"]],
+    ] as [number, string | string[]][]) {
+      server.mostVectors = mostVectors;
+      expect(await failure(over(server).engine.run("embedding", MODEL, { input }, wholly()))).toMatchObject({
+        message: expect.stringContaining("not as its API has it"),
+      });
+    }
+  });
+
   test("a model that finds fault with the smallest request is loaded", async () => {
     await using server = await startOpenAiEngine();
     server.script.refuse = { status: 400, message: "an image is required" };

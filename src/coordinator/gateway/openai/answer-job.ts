@@ -1,9 +1,9 @@
-import { type ErrorCode, toMusterError } from "../../../errors.ts";
+import { type ErrorCode, MusterError } from "../../../errors.ts";
 import type { JobKind } from "../../../model.ts";
 import type { JobRecord } from "../../jobs/job-record.ts";
 import type { JobEvents } from "../../jobs/jobs.ts";
 import type { Answer, Call, Handle } from "../answer.ts";
-import { errorAnswer, errorBody, jobErrorOf } from "../api-error.ts";
+import { errorAnswer, errorBody, jobErrorOf, toldOf } from "../api-error.ts";
 import { servableModel } from "../asked-model.ts";
 import { openEventStream } from "../event-stream.ts";
 import { orderOf } from "../order.ts";
@@ -40,7 +40,7 @@ async function whole({ kind, id, createdAt }: JobRecord, events: JobEvents): Pro
       const answer = errorAnswer(code, message);
       return { ...answer, headers: { ...answer.headers, ...headers } };
     }
-    const output = job.outcome?.output as Record<string, unknown>;
+    const output = outputOf(job);
     return { status: 200, body: { ...output, ...identity({ kind, id, createdAt }) }, headers };
   }
   return null;
@@ -78,9 +78,9 @@ async function streamed(call: Call, { body, job, events }: Streaming): Promise<A
         const chunk = sent.take(event.attempt, event.delta);
         if (chunk) await stream.send(chunk);
       } else if (event.job.state === "done") {
-        const output = event.job.outcome?.output;
+        const output = outputOf(event.job);
         for (const chunk of sent.rest(output)) await stream.send(chunk);
-        const { usage, model } = (output ?? {}) as { usage?: object; model?: string };
+        const { usage, model } = output as { usage?: object; model?: string };
         if (body.stream_options?.include_usage)
           await stream.send(
             job.kind === "ocr" ? { object: "ocr.usage", usage } : { ...head, model, choices: [], usage },
@@ -93,12 +93,25 @@ async function streamed(call: Call, { body, job, events }: Streaming): Promise<A
     }
     if (!isOver) await fail("DRAINING", "The coordinator stops.");
   } catch (error) {
-    const { code, message } = toMusterError(error);
+    const { code, message } = toldOf(error);
     await fail(code, message);
   }
   stream.stop();
   if (!answer) stream.end();
   return answer;
+}
+
+/** The answer of the worker. Throws where it is none of any engine: nothing of it is the client's. */
+function outputOf({ id, outcome, workerId }: JobRecord): object {
+  const output = outcome?.output;
+  if (typeof output === "object" && output !== null && !Array.isArray(output)) return output;
+  throw new MusterError(
+    "RESPONSE_INVALID",
+    `The worker has answered the job ${id} with something else than an answer.`,
+    {
+      hint: `Look at the log of the worker ${workerId ?? ""}.`,
+    },
+  );
 }
 
 const OBJECTS: Partial<Record<JobKind, string>> = { chat: "chat.completion.chunk", completion: "text_completion" };
