@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "vitest";
 import type { WorkerView } from "../../src/coordinator/coordinator.ts";
 import { place, runMuster, startMuster } from "../e2e/muster.ts";
@@ -35,4 +37,25 @@ test.concurrent("it is open to other machines with a token only", async ({ expec
   const { code, stderr } = await runMuster(["coordinator", "--listen", "0.0.0.0:0"], {});
   expect(code).toBe(78);
   expect(stderr).toMatch(/^error CONFIG_INVALID: The coordinator would listen on 0\.0\.0\.0 without a token/m);
+});
+
+test.concurrent("a database that cannot be opened is told of in words", async ({ expect }) => {
+  using here = place();
+  const text = join(here.folder, "notes.txt");
+  writeFileSync(text, "These are notes, and no database. ".repeat(10));
+  const missing = join(here.folder, "missing", "jobs.db");
+  const cases: [path: string, why: RegExp, hint: string][] = [
+    ["/proc/x.db", /this user may not write it/, "muster coordinator --store ./jobs.db"],
+    [here.folder, /it is a folder/, `muster coordinator --store ${here.folder}/jobs.db`],
+    [missing, /its folder does not exist/, `mkdir -p ${here.folder}/missing`],
+    [text, /it is no SQLite database/, `mv ${text} ${text}.old`],
+  ];
+  for (const [path, why, hint] of cases) {
+    const { code, stderr } = await runMuster(["coordinator", "--listen", "127.0.0.1:0", "--store", path], here.env);
+    expect(code, path).toBe(78);
+    expect(stderr).toContain(`error CONFIG_INVALID: The database ${path} cannot be opened: `);
+    expect(stderr).toMatch(why);
+    expect(stderr).toContain(hint);
+    expect(stderr).not.toContain("    at ");
+  }
 });

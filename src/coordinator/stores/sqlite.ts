@@ -1,8 +1,9 @@
-import { DatabaseSync, type SQLInputValue } from "node:sqlite";
+import type { DatabaseSync, SQLInputValue } from "node:sqlite";
 import type { JobRecord } from "../jobs/job-record.ts";
 import { createBatch } from "./batch.ts";
 import { dayOf, type JobStore } from "./job-store.ts";
 import { ended, kept, tokensIn } from "./kept-job.ts";
+import { openDatabase } from "./open-database.ts";
 
 /** Each brings a database to the next version. */
 const MIGRATIONS = [
@@ -45,10 +46,7 @@ const FLAGS = ["stream", "retrySafe", "attended", "keepInput"] as const;
 
 /** Jobs in an SQLite database: a restart, a kill and a power cut lose none that was acknowledged. */
 export function openSqliteStore(path: string): JobStore {
-  const database = new DatabaseSync(path);
-  // A commit is on the disk before anybody hears of it.
-  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;");
-  migrate(database);
+  const database = openDatabase(path, makeReady);
   const insert = database.prepare(
     `INSERT INTO jobs (${COLUMNS.join(", ")}) VALUES (${COLUMNS.map((name) => `:${name}`).join(", ")})
      ON CONFLICT (id) DO NOTHING`,
@@ -114,7 +112,9 @@ export function openSqliteStore(path: string): JobStore {
   };
 }
 
-function migrate(database: DatabaseSync): void {
+function makeReady(database: DatabaseSync): void {
+  // A commit is on the disk before anybody hears of it.
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;");
   const version = Number(database.prepare("PRAGMA user_version").get()?.user_version ?? 0);
   for (const [index, statements] of MIGRATIONS.entries()) {
     if (index >= version) database.exec(`BEGIN; ${statements} PRAGMA user_version = ${index + 1}; COMMIT;`);
