@@ -242,8 +242,8 @@ command(
     )
     .option("--tls-cert <file>", "PEM file of a certificate: serve https and wss (or TLS_CERT_FILE)")
     .option("--tls-key <file>", "PEM file of its key (or TLS_KEY_FILE)")
-    .option("--beat-ms <n>", "interval of the workers' beats", "10000")
-    .option("--lease-ms <n>", "how long a silent worker counts as alive, and has its jobs", "45000")
+    .option("--beat-ms <n>", "interval of the workers' beats, 20 to 600000", "10000")
+    .option("--lease-ms <n>", "how long a silent worker counts as alive, and has its jobs: over 2.5 beats", "45000")
     .option("--grace-ms <n>", "how long after that its jobs still wait for it", "30000")
     .addHelpText(
       "after",

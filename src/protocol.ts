@@ -56,6 +56,9 @@ export const PROTOCOL_DEFAULTS = {
   helloTimeoutMs: 10_000,
 } as const;
 
+/** What a worker takes for an interval of beats. */
+export const BEAT_MS = { min: 20, max: 600_000 } as const;
+
 const id = z.string().min(1).max(256);
 const jobErrorCode = z.enum(Object.keys(JOB_ERRORS) as [JobErrorCode, ...JobErrorCode[]]);
 const kind = z.enum(JOB_KINDS);
@@ -141,7 +144,7 @@ export const coordinatorFrame = z.discriminatedUnion("t", [
     ...envelope,
     sessionId: id,
     epoch: count,
-    beatMs: z.number().int().min(20).max(600_000).default(PROTOCOL_DEFAULTS.beatMs),
+    beatMs: z.number().int().min(BEAT_MS.min).max(BEAT_MS.max).default(PROTOCOL_DEFAULTS.beatMs),
     leaseMs: count.default(PROTOCOL_DEFAULTS.leaseMs),
     graceMs: count.default(PROTOCOL_DEFAULTS.graceMs),
     maxFrame: z.number().int().min(1024).default(PROTOCOL_DEFAULTS.maxFrame),

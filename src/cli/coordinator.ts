@@ -6,6 +6,7 @@ import { openClientKeys, openTls, tokenSource } from "../coordinator/files.ts";
 import { openMemoryStore } from "../coordinator/stores/memory.ts";
 import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
+import { BEAT_MS } from "../protocol.ts";
 import { natsServers } from "../settings/nats.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
@@ -47,9 +48,7 @@ export async function coordinator(options: CoordinatorFlags): Promise<number> {
     maxQueue: gateway.maxQueue ?? undefined,
     maxQueuePerKey: gateway.maxQueuePerKey,
     jobRetentionMs: gateway.jobRetentionMs ?? undefined,
-    beatMs: milliseconds("--beat-ms", options.beatMs),
-    leaseMs: milliseconds("--lease-ms", options.leaseMs),
-    graceMs: milliseconds("--grace-ms", options.graceMs),
+    ...termsOf(options),
     ...(await keeperOf(options.store, config)),
   });
   const [url, wsUrl] = [server.url, server.wsUrl].map(forOthers);
@@ -95,10 +94,27 @@ function parseListen(listen: string): { host: string; port: number } {
   return { host: (host || "127.0.0.1").replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
-function milliseconds(name: string, given: string): number {
+/** A worker waits this many beats for an acknowledgement: its jobs are to be its own for longer. */
+const LEASE_BEATS = 2.5;
+const LONGEST_MS = 3_600_000;
+
+function termsOf(options: CoordinatorFlags): { beatMs: number; leaseMs: number; graceMs: number } {
+  const beatMs = milliseconds("--beat-ms", options.beatMs, BEAT_MS.max);
+  const leaseMs = milliseconds("--lease-ms", options.leaseMs);
+  const graceMs = milliseconds("--grace-ms", options.graceMs);
+  if (leaseMs > LEASE_BEATS * beatMs) return { beatMs, leaseMs, graceMs };
+  throw new MusterError(
+    "USAGE",
+    `--lease-ms is ${leaseMs}; with --beat-ms ${beatMs} it has to be more than ${LEASE_BEATS * beatMs} (${LEASE_BEATS} beats).`,
+    { hint: `For example: muster coordinator --beat-ms ${beatMs} --lease-ms ${Math.ceil(4.5 * beatMs)}` },
+  );
+}
+
+function milliseconds(name: string, given: string, max = LONGEST_MS): number {
   const value = Number(given);
-  if (Number.isInteger(value) && value >= 20 && value <= 3_600_000) return value;
-  throw new MusterError("USAGE", `${name} is ${JSON.stringify(given)}; allowed: whole milliseconds, 20 to 3600000.`, {
+  if (Number.isInteger(value) && value >= BEAT_MS.min && value <= max) return value;
+  const allowed = `whole milliseconds, ${BEAT_MS.min} to ${max}`;
+  throw new MusterError("USAGE", `${name} is ${JSON.stringify(given)}; allowed: ${allowed}.`, {
     hint: "For example: muster coordinator --beat-ms 10000 --lease-ms 45000",
   });
 }

@@ -59,3 +59,27 @@ test.concurrent("a database that cannot be opened is told of in words", async ({
     expect(stderr).not.toContain("    at ");
   }
 });
+
+test.concurrent("beats that no worker keeps, and leases that end before a beat, are wrong usage", async ({
+  expect,
+}) => {
+  const cases: [flags: string[], message: string, hint: string][] = [
+    [["--beat-ms", "700000"], '--beat-ms is "700000"; allowed: whole milliseconds, 20 to 600000.', "--beat-ms 10000"],
+    [
+      ["--beat-ms", "50000", "--lease-ms", "100"],
+      "--lease-ms is 100; with --beat-ms 50000 it has to be more than 125000 (2.5 beats).",
+      "muster coordinator --beat-ms 50000 --lease-ms 225000",
+    ],
+    [
+      ["--beat-ms", "18000"],
+      "--lease-ms is 45000; with --beat-ms 18000 it has to be more than 45000",
+      "--lease-ms 81000",
+    ],
+  ];
+  for (const [flags, message, hint] of cases) {
+    const { code, stderr } = await runMuster(["coordinator", "--listen", "127.0.0.1:0", ...flags], {});
+    expect(code, flags.join(" ")).toBe(64);
+    expect(stderr).toContain(`error USAGE: ${message}`);
+    expect(stderr).toContain(hint);
+  }
+});
