@@ -60,6 +60,22 @@ test.concurrent("a database that cannot be opened is told of in words", async ({
   }
 });
 
+test.concurrent("a database is one coordinator's alone, and free at once when that is killed", async ({ expect }) => {
+  using here = place();
+  const path = join(here.folder, "jobs.db");
+  const args = ["coordinator", "--listen", "127.0.0.1:0", "--store", path];
+  await using first = startMuster(args, here.env);
+  await first.line(/The coordinator listens/);
+  const { code, stderr } = await runMuster(args, here.env);
+  expect(code).toBe(78);
+  expect(stderr).toContain(`error CONFIG_INVALID: The database ${path} cannot be opened: another coordinator has it.`);
+  expect(stderr).toContain(`fuser -v ${path}`);
+  first.kill("SIGKILL");
+  await first.exited;
+  await using next = startMuster(args, here.env);
+  await next.line(/The coordinator listens/);
+});
+
 test.concurrent("beats that no worker keeps, and leases that end before a beat, are wrong usage", async ({
   expect,
 }) => {

@@ -10,7 +10,7 @@ export interface SqliteError extends Error {
 }
 
 /** https://sqlite.org/rescode.html */
-export const SQLITE = { readOnly: 8, ioError: 10, full: 13, cannotOpen: 14, notADatabase: 26 } as const;
+export const SQLITE = { busy: 5, readOnly: 8, ioError: 10, full: 13, cannotOpen: 14, notADatabase: 26 } as const;
 
 /** Opens a database and has it made ready; what is in the way is told in words. */
 export function openDatabase(path: string, makeReady: (database: DatabaseSync) => void): DatabaseSync {
@@ -47,6 +47,10 @@ function notOpened(path: string, cause: SqliteError): MusterError {
 
 function obstacle(file: string, error: SqliteError): [why: string, hint: string] {
   const folder = dirname(file);
+  if (isOfKind(error, SQLITE.busy)) {
+    const hint = `See which with \`fuser -v ${file}\`. Several share their jobs in NATS: muster coordinator --store nats://HOST:4222`;
+    return ["another coordinator has it", hint];
+  }
   if (isOfKind(error, SQLITE.notADatabase)) {
     return ["it is no SQLite database", `Name a file of its own, or move this one away: mv ${file} ${file}.old`];
   }

@@ -113,8 +113,10 @@ export function openSqliteStore(path: string): JobStore {
 }
 
 function makeReady(database: DatabaseSync): void {
+  // It is this process's alone, or two would give the same jobs away. One that is about to end is waited for.
+  database.exec("PRAGMA busy_timeout = 5000; PRAGMA locking_mode = EXCLUSIVE;");
   // A commit is on the disk before anybody hears of it.
-  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;");
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT;");
   const version = Number(database.prepare("PRAGMA user_version").get()?.user_version ?? 0);
   for (const [index, statements] of MIGRATIONS.entries()) {
     if (index >= version) database.exec(`BEGIN; ${statements} PRAGMA user_version = ${index + 1}; COMMIT;`);
