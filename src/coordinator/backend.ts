@@ -58,16 +58,25 @@ export type OpenBackend = (parts: BackendParts) => Promise<Backend>;
 /** All in this process, with a store that is closed with it. */
 export function inProcess(plain: JobStore): OpenBackend {
   return async ({ registry, jobChanged: onChange, ...parts }) => {
+    const { log } = parts;
+    const trouble = () => plain.trouble?.() ?? null;
+    let told: string | null = null;
     const store: JobStore = { ...timed(plain, parts.tally), close: () => plain.close() };
     const evictions = new Evictions({ ...parts, count: () => registry.silent() });
     const dispatcher = await Dispatcher.open({ ...parts, store, workers: registry, onChange });
     return {
       ...{ jobs: dispatcher, desk: dispatcher.desk, workers: registry, store },
-      trouble: () => null,
+      trouble,
       evictionsAreFrozen: () => evictions.areFrozen,
       sweep() {
         evictions.sweep();
-        dispatcher.sweep({ mayEvict: !evictions.areFrozen });
+        const reason = trouble();
+        if (reason !== null && reason !== told) log.error(`${reason}; jobs cannot be kept just now`);
+        if (reason === null && told !== null) log.info("Jobs can be kept again");
+        told = reason;
+        // Nothing is taken from anybody meanwhile, and results that wait come first once this is over.
+        if (reason !== null) plain.tryAgain?.();
+        else dispatcher.sweep({ mayEvict: !evictions.areFrozen });
       },
       close: () => dispatcher.close(),
     };

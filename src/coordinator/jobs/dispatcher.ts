@@ -44,6 +44,7 @@ export class Dispatcher implements Jobs {
   /** For the sessions with workers. */
   readonly desk: WorkerDesk;
   #order = 0;
+  #isOpen = true;
 
   /** Goes on with the jobs of the store that have not ended. */
   static async open(options: DispatcherOptions): Promise<Dispatcher> {
@@ -75,7 +76,7 @@ export class Dispatcher implements Jobs {
     this.desk = new WorkerDesk({
       ...options,
       ...{ turns: this.#turns, fleet: this.#fleet, assignments: this.#assignments, followers: this.#followers },
-      ...{ matcher: this.#matcher, attempts: this.#attempts },
+      ...{ matcher: this.#matcher, attempts: this.#attempts, isOpen: () => this.#isOpen },
     });
   }
 
@@ -143,6 +144,7 @@ export class Dispatcher implements Jobs {
   }
 
   async close(): Promise<void> {
+    this.#isOpen = false;
     this.#matcher.close();
     this.#followers.close();
     await this.#turns.idle();

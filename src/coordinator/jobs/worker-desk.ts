@@ -3,6 +3,7 @@ import type { Logger } from "../../log.ts";
 import type { JobKind } from "../../model.ts";
 import type { JobErrorCode, WorkerFrame } from "../../protocol.ts";
 import type { Tally } from "../metrics/tally.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
 import type { WorkerRegistry } from "../workers/worker-registry.ts";
 import type { Assignments } from "./assignments.ts";
 import type { Attempts } from "./attempts.ts";
@@ -27,7 +28,11 @@ export interface DeskParts {
   matcher: Pick<Matcher, "look">;
   attempts: Attempts;
   tally: Pick<Tally, "rejected" | "result">;
+  /** False once the store is closed for good. */
+  isOpen: () => boolean;
 }
+
+const AGAIN_MS = 500;
 
 /** What workers say of jobs, and what follows. */
 export class WorkerDesk implements WorkerJobs {
@@ -113,7 +118,20 @@ export class WorkerDesk implements WorkerJobs {
     return found.held ? null : found.cs;
   }
 
-  result(workerId: string, { jobId, attempt, status, output, error, usage, timings }: Result): Promise<void> {
+  /** Until the store has taken it: the worker sends it again only to another session. */
+  async result(workerId: string, result: Result): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#keep(workerId, result);
+      } catch (error) {
+        if (!isUnavailable(error)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        if (!this.#parts.isOpen()) throw error;
+      }
+    }
+  }
+
+  #keep(workerId: string, { jobId, attempt, status, output, error, usage, timings }: Result): Promise<void> {
     return this.#parts.turns.take(jobId, async () => {
       const { attempts, tally } = this.#parts;
       if (error?.retryable && status === "failed") {

@@ -1,9 +1,10 @@
 import type { Logger } from "../../log.ts";
 import type { JobKind } from "../../model.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
 import type { JobEntry } from "./job-entry.ts";
 import { nanos } from "./layout.ts";
-import { isThere, isUnavailable, type NatsLink } from "./link.ts";
+import { isThere, type NatsLink } from "./link.ts";
 import { CLASSES, classOf } from "./names.ts";
 import { type Delivery, type JobMessage, Puller } from "./puller.ts";
 

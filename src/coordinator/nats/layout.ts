@@ -1,7 +1,8 @@
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import type { KV } from "@nats-io/kv";
 import { MusterError } from "../../errors.ts";
-import { type NatsLink, unavailable } from "./link.ts";
+import { unavailable } from "../stores/unavailable.ts";
+import type { NatsLink } from "./link.ts";
 
 /** What of NATS's storage this fleet has. */
 export interface Layout {

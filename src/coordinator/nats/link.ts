@@ -12,9 +12,10 @@ import {
   tokenAuthenticator,
   usernamePasswordAuthenticator,
 } from "@nats-io/transport-node";
-import { hasSystemCode, MusterError, toMusterError } from "../../errors.ts";
+import { hasSystemCode, MusterError } from "../../errors.ts";
 import type { Logger } from "../../log.ts";
 import { registerSecret } from "../../redact.ts";
+import { unavailable } from "../stores/unavailable.ts";
 import { Names } from "./names.ts";
 
 export interface NatsOptions {
@@ -152,18 +153,6 @@ function unreachable({ servers }: NatsOptions, error: unknown): MusterError {
   const shown = servers.join(", ");
   const code = refused ? "CONFIG_INVALID" : "STORE_UNAVAILABLE";
   return new MusterError(code, `NATS at ${shown} ${what}: ${message || name || String(error)}`, { hint, cause: error });
-}
-
-export function unavailable(what: string, cause?: unknown): MusterError {
-  return new MusterError("STORE_UNAVAILABLE", `${what}; jobs cannot be kept just now.`, {
-    hint: "Send it again in a moment; `curl …/readyz` says when it is back.",
-    details: { retryAfterMs: 2_000 },
-    cause,
-  });
-}
-
-export function isUnavailable(error: unknown): boolean {
-  return toMusterError(error).code === "STORE_UNAVAILABLE";
 }
 
 const OF_THE_STORE = [

@@ -8,9 +8,10 @@ import type { Resume, WorkerJobs } from "../jobs/jobs.ts";
 import { queuedJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
 import type { WorkerDesk } from "../jobs/worker-desk.ts";
+import { isUnavailable, unavailable } from "../stores/unavailable.ts";
 import type { Backlog } from "./backlog.ts";
 import { listen, tellAll } from "./bus.ts";
-import { isUnavailable, type NatsLink, unavailable } from "./link.ts";
+import type { NatsLink } from "./link.ts";
 import type { NatsStore } from "./nats-store.ts";
 import type { Presence } from "./presence.ts";
 import type { SharedFollowers } from "./shared-followers.ts";
@@ -122,17 +123,8 @@ export class NatsDesk implements WorkerJobs {
     return this.#options.desk.chunk(workerId, chunk, bytes);
   }
 
-  /** Until NATS has taken it: the worker sends it again only to another session. */
-  async result(workerId: string, result: Result): Promise<void> {
-    const { desk, link } = this.#options;
-    for (;;) {
-      try {
-        return await desk.result(workerId, result);
-      } catch (error) {
-        if (!isUnavailable(error) || link.connection.isClosed()) throw error;
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-      }
-    }
+  result(workerId: string, result: Result): Promise<void> {
+    return this.#options.desk.result(workerId, result);
   }
 
   /** Takes over what the worker brings and another gateway has had. */

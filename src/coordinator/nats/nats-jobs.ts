@@ -18,9 +18,10 @@ import type {
 } from "../jobs/jobs.ts";
 import { failed, newJob, sameJob } from "../jobs/new-job.ts";
 import type { Turns } from "../jobs/turns.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
 import type { Backlog } from "./backlog.ts";
 import { listen } from "./bus.ts";
-import { isUnavailable, type NatsLink } from "./link.ts";
+import type { NatsLink } from "./link.ts";
 import type { NatsStore } from "./nats-store.ts";
 import type { Presence } from "./presence.ts";
 import type { SharedFollowers } from "./shared-followers.ts";

@@ -4,10 +4,11 @@ import { isFinal, type JobRecord } from "../jobs/job-record.ts";
 import type { JobFilter } from "../jobs/jobs.ts";
 import { dayOf, type JobStore } from "../stores/job-store.ts";
 import { assigned, ended, fits, released, tokensIn } from "../stores/kept-job.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
 import { endedEntry, isOver, type JobEntry, newEntry } from "./job-entry.ts";
 import { JobIndex } from "./job-index.ts";
 import type { Layout } from "./layout.ts";
-import { isConflict, isUnavailable, type NatsLink } from "./link.ts";
+import { isConflict, type NatsLink } from "./link.ts";
 import { toToken } from "./names.ts";
 import { Payloads } from "./payloads.ts";
 

@@ -11,12 +11,13 @@ import { Matcher } from "../jobs/matcher.ts";
 import { Turns } from "../jobs/turns.ts";
 import { WorkerDesk } from "../jobs/worker-desk.ts";
 import { timed } from "../metrics/timed-store.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
 import { Evictions } from "../workers/evictions.ts";
 import { Backlog } from "./backlog.ts";
 import { listen } from "./bus.ts";
 import type { JobEntry } from "./job-entry.ts";
 import { openLayout } from "./layout.ts";
-import { isUnavailable, type NatsLink, type NatsOptions, openLink } from "./link.ts";
+import { type NatsLink, type NatsOptions, openLink } from "./link.ts";
 import { NatsDesk } from "./nats-desk.ts";
 import { NatsJobs } from "./nats-jobs.ts";
 import { NatsStore } from "./nats-store.ts";
@@ -121,7 +122,10 @@ async function openGateway(link: NatsLink, parts: BackendParts): Promise<Backend
     onChange: jobChanged,
     isOurs: async (jobId) => (await store.entry(jobId))?.holder === gateway,
   });
-  const desk = new WorkerDesk({ ...shared, workers: registry, fleet, attempts });
+  const desk = new WorkerDesk({
+    ...{ ...shared, workers: registry, fleet, attempts },
+    isOpen: () => !link.connection.isClosed(),
+  });
   const pulled: PulledJobs = new PulledJobs({ ...shared, queue, attempts, evictions });
   const jobs: NatsJobs = new NatsJobs({ ...shared, admission, attempts, waiting, jobChanged });
   const natsDesk = new NatsDesk({ ...shared, desk, attempts, workers });

@@ -3,8 +3,9 @@ import type { Logger } from "../../log.ts";
 import { Followers, type FollowOptions } from "../jobs/followers.ts";
 import type { JobRecord } from "../jobs/job-record.ts";
 import type { JobEvent, JobEvents } from "../jobs/jobs.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
 import { listen, tellAll } from "./bus.ts";
-import { isUnavailable, type NatsLink } from "./link.ts";
+import type { NatsLink } from "./link.ts";
 
 type Chunk = Extract<JobEvent, { type: "chunk" }>;
 type State = Extract<JobEvent, { type: "state" }>;

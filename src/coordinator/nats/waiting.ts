@@ -1,7 +1,8 @@
 import type { Logger } from "../../log.ts";
 import type { ClientBounds } from "../jobs/admission.ts";
 import type { CountByKind } from "../jobs/jobs.ts";
-import { isUnavailable, type NatsLink } from "./link.ts";
+import { isUnavailable } from "../stores/unavailable.ts";
+import type { NatsLink } from "./link.ts";
 
 const LOOK_MS = 1_000;
 /** By kind NATS tells a subject a job: asked for seldom, while somebody wants to know, and not of more than these. */

@@ -1,4 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
+import type { Outage } from "./outage.ts";
 
 interface Change {
   run(): unknown;
@@ -14,7 +15,7 @@ export interface Batch {
   flush(): void;
 }
 
-export function createBatch(database: DatabaseSync): Batch {
+export function createBatch(database: DatabaseSync, outage: Pick<Outage, "of">): Batch {
   let waiting: Change[] = [];
   let due: NodeJS.Immediate | null = null;
 
@@ -28,7 +29,7 @@ export function createBatch(database: DatabaseSync): Batch {
       if (database.isTransaction) database.exec("ROLLBACK");
       // One of them is to blame: each by itself, so that the others are not lost with it.
       if (changes.length > 1) for (const change of changes) make([change]);
-      else changes[0]?.reject(error);
+      else changes[0]?.reject(outage.of(error));
     }
   };
   const flush = () => {

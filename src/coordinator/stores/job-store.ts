@@ -27,6 +27,10 @@ export interface JobStore {
   tokensOf(client: string, day: string): Promise<number>;
   /** Forgets jobs that ended before that time, and tokens of earlier days. */
   prune(before: number): Promise<void>;
+  /** Why nothing can be kept just now; null, or absent, where it can. */
+  trouble?(): string | null;
+  /** Looks whether that has passed. To be called often while it lasts. */
+  tryAgain?(): void;
   close(): Promise<void>;
 }
 

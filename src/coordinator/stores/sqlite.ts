@@ -4,6 +4,7 @@ import { createBatch } from "./batch.ts";
 import { dayOf, type JobStore } from "./job-store.ts";
 import { ended, kept, tokensIn } from "./kept-job.ts";
 import { openDatabase } from "./open-database.ts";
+import { watchOutages } from "./outage.ts";
 
 /** Each brings a database to the next version. */
 const MIGRATIONS = [
@@ -76,16 +77,23 @@ export function openSqliteStore(path: string): JobStore {
   const spent = database.prepare("SELECT count FROM tokens WHERE client = ? AND day = ?");
   const forget = database.prepare("DELETE FROM jobs WHERE finishedAt < ?");
   const forgetTokens = database.prepare("DELETE FROM tokens WHERE day < ?");
-  const batch = createBatch(database);
+  const outage = watchOutages(database);
+  const batch = createBatch(database, outage);
+  const read = async <T>(run: () => T): Promise<T> => {
+    try {
+      return run();
+    } catch (error) {
+      throw outage.of(error);
+    }
+  };
   return {
     insert: (job) => batch.add(() => insert.run(toRow(job)).changes === 1),
-    get: async (id) => fromRow(get.get(id)),
-    async list({ client, state = null, endedAt = null, after = null, limit }) {
-      const all = Number(client === undefined);
-      const rows = list.all({ all, client: client ?? null, state, endedAt, after, limit });
-      return rows.flatMap((row) => fromRow(row) ?? []);
+    get: (id) => read(() => fromRow(get.get(id))),
+    list({ client, state = null, endedAt = null, after = null, limit }) {
+      const filter = { all: Number(client === undefined), client: client ?? null, state, endedAt, after, limit };
+      return read(() => list.all(filter).flatMap((row) => fromRow(row) ?? []));
     },
-    unfinished: async () => unfinished.all().flatMap((row) => fromRow(row) ?? []),
+    unfinished: () => read(() => unfinished.all().flatMap((row) => fromRow(row) ?? [])),
     assign: (id, workerId) => batch.add(() => fromRow(assign.get(workerId, id))),
     release: (id, attempt, { failed }) => batch.add(() => fromRow(release.get(Number(failed), id, attempt))),
     commit: (id, attempt, outcome) =>
@@ -99,12 +107,14 @@ export function openSqliteStore(path: string): JobStore {
         if (whole.client !== null && tokens > 0) spend.run(whole.client, dayOf(Date.now()), tokens);
         return whole;
       }),
-    tokensOf: async (client, day) => Number(spent.get(client, day)?.count ?? 0),
+    tokensOf: (client, day) => read(() => Number(spent.get(client, day)?.count ?? 0)),
     prune: (before) =>
       batch.add(() => {
         forget.run(before);
         forgetTokens.run(dayOf(Date.now()));
       }),
+    trouble: () => outage.reason(),
+    tryAgain: () => outage.tryAgain(),
     async close() {
       batch.flush();
       database.close();
