@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "vitest";
 import type { WorkerView } from "../../src/coordinator/coordinator.ts";
 import { place, runMuster, startMuster } from "../e2e/muster.ts";
@@ -43,12 +44,17 @@ test.concurrent("a database that cannot be opened is told of in words", async ({
   using here = place();
   const text = join(here.folder, "notes.txt");
   writeFileSync(text, "These are notes, and no database. ".repeat(10));
+  const foreign = join(here.folder, "foreign.db");
+  const database = new DatabaseSync(foreign);
+  database.exec("CREATE TABLE jobs (title TEXT)");
+  database.close();
   const missing = join(here.folder, "missing", "jobs.db");
   const cases: [path: string, why: RegExp, hint: string][] = [
     ["/proc/x.db", /this user may not write it/, "muster coordinator --store ./jobs.db"],
     [here.folder, /it is a folder/, `muster coordinator --store ${here.folder}/jobs.db`],
     [missing, /its folder does not exist/, `mkdir -p ${here.folder}/missing`],
     [text, /it is no SQLite database/, `mv ${text} ${text}.old`],
+    [foreign, /it is another program's database/, `mv ${foreign} ${foreign}.old`],
   ];
   for (const [path, why, hint] of cases) {
     const { code, stderr } = await runMuster(["coordinator", "--listen", "127.0.0.1:0", "--store", path], here.env);

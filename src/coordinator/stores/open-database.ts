@@ -10,7 +10,16 @@ export interface SqliteError extends Error {
 }
 
 /** https://sqlite.org/rescode.html */
-export const SQLITE = { busy: 5, readOnly: 8, ioError: 10, full: 13, cannotOpen: 14, notADatabase: 26 } as const;
+export const SQLITE = {
+  wrong: 1,
+  busy: 5,
+  readOnly: 8,
+  ioError: 10,
+  corrupt: 11,
+  full: 13,
+  cannotOpen: 14,
+  notADatabase: 26,
+} as const;
 
 /** Opens a database and has it made ready; what is in the way is told in words. */
 export function openDatabase(path: string, makeReady: (database: DatabaseSync) => void): DatabaseSync {
@@ -51,8 +60,10 @@ function obstacle(file: string, error: SqliteError): [why: string, hint: string]
     const hint = `See which with \`fuser -v ${file}\`. Several share their jobs in NATS: muster coordinator --store nats://HOST:4222`;
     return ["another coordinator has it", hint];
   }
-  if (isOfKind(error, SQLITE.notADatabase)) {
-    return ["it is no SQLite database", `Name a file of its own, or move this one away: mv ${file} ${file}.old`];
+  if (isOfKind(error, SQLITE.notADatabase, SQLITE.wrong, SQLITE.corrupt)) {
+    const isOthers = isOfKind(error, SQLITE.wrong);
+    const what = isOthers ? "it is another program's database" : "it is no SQLite database, or a damaged one";
+    return [what, `Name a file of its own, or move this one away: mv ${file} ${file}.old`];
   }
   const elsewhere = "or name another file: muster coordinator --store ./jobs.db";
   if (!existsSync(folder)) return ["its folder does not exist", `Make it: mkdir -p ${folder}`];
