@@ -3,6 +3,7 @@ import { bytes } from "../fetch/progress-log.ts";
 import type { StoredModel } from "../model.ts";
 import { freedBytes } from "../store/disk-usage.ts";
 import type { Holder } from "../store/holds.ts";
+import { nameOf } from "../store/kept-revisions.ts";
 import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { confirm } from "./confirm.ts";
@@ -66,8 +67,8 @@ export function inUse(location: string, holders: readonly Holder[]): MusterError
   });
 }
 
-export function isPinned({ location, revision, kept }: StoredModel): MusterError {
-  const name = kept ? `${location}@${revision.slice(0, 12)}` : location;
+export function isPinned(model: StoredModel): MusterError {
+  const name = nameOf(model);
   return new MusterError("MODEL_PINNED", `${name} is pinned.`, {
     hint: `\`muster unpin ${name}\` lets it go; then try again.`,
   });

@@ -8,6 +8,7 @@ import { type CheckContext, checkFiles, isChanging, type WrongFile } from "../fe
 import { checkList, writeChecksums } from "../fetch/verify/checksums.ts";
 import { mendModel } from "../fetch/verify/mend-model.ts";
 import type { StoredModel } from "../model.ts";
+import { nameOf } from "../store/kept-revisions.ts";
 import { listManifests } from "../store/manifest.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { findAllStored } from "./find-stored.ts";
@@ -139,7 +140,7 @@ function tell(verdicts: readonly Verdict[], listed: number | null, options: Veri
             `  ${file.path}`,
             state === "repaired" ? `${what}; repaired` : what,
           ]);
-          return `${model.source}:${model.location}\n${table(rows)}`;
+          return `${model.source}:${nameOf(model)}\n${table(rows)}`;
         }),
       `${verdicts.length - damaged.length} of ${verdicts.length} models are right (${bytes(read)} read)`,
       // Right is what the publisher made, which may be anything.
@@ -153,8 +154,8 @@ function tell(verdicts: readonly Verdict[], listed: number | null, options: Veri
     const count = wrong.length === 1 ? "a file that is" : `${wrong.length} files that are`;
     const failure =
       error ??
-      new MusterError("MODEL_DAMAGED", `${model.location} has ${count} not as recorded.`, {
-        hint: `\`muster verify ${model.location} --repair\` fetches what is wrong anew.`,
+      new MusterError("MODEL_DAMAGED", `${nameOf(model)} has ${count} not as recorded.`, {
+        hint: `\`muster verify ${nameOf(model)} --repair\` fetches what is wrong anew.`,
       });
     if (!options.json) printError(failure, options);
   }

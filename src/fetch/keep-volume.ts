@@ -1,7 +1,7 @@
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import type { StatusBoard } from "../status.ts";
-import { isKept } from "../store/kept-revisions.ts";
+import { isKept, nameOf } from "../store/kept-revisions.ts";
 import type { Layout } from "../store/layout.ts";
 import { listManifests } from "../store/manifest.ts";
 import { usedBytes } from "../store/used-bytes.ts";
@@ -67,8 +67,8 @@ export function keepVolume({ config, layout, board, log, signal }: VolumeKeeperO
           onChecked: (bytes) => board.note({ type: "verified", bytes }),
           onWrong(model, path, what) {
             board.note({ type: "wrong-file", source: model.source });
-            const hint = `muster verify ${model.location} --repair`;
-            log.error({ code: "MODEL_DAMAGED", hint }, `${path} of ${model.location}: ${what}`);
+            const name = nameOf(model);
+            log.error({ code: "MODEL_DAMAGED", hint: `muster verify ${name} --repair` }, `${path} of ${name}: ${what}`);
           },
         });
   return {

@@ -24,6 +24,11 @@ export function isKept(model: StoredModel): model is KeptModel {
   return model.kept !== undefined;
 }
 
+/** What a command takes for just this record: the model's name means its own revision only. */
+export function nameOf({ location, revision, kept }: StoredModel): string {
+  return kept ? `${location}@${revision.slice(0, 12)}` : location;
+}
+
 /** Of a model, the latest first; without one that is the model's own revision, as a kill may leave it. */
 export async function keptRevisions(layout: Layout, key: string): Promise<KeptModel[]> {
   const records = await listManifests(layout);

@@ -71,6 +71,27 @@ describe("verify", () => {
     await isRight();
   });
 
+  it("names an earlier revision that is kept so that its repair finds it", async () => {
+    const before = at.record(TWIN).revision;
+    at.hub.updateRepo(TWIN, { "config.json": '{"model_type":"llama"}' });
+    expect((await run("update", "twin")).code).toBe(0);
+    unlinkSync(volume("huggingface/hub/models--acme--twin/snapshots", before, "config.json"));
+    const name = `${TWIN}@${before.slice(0, 12)}`;
+    const found = await run("verify");
+    expect(found).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining(`huggingface:${name}\n  config.json  missing`),
+    });
+    expect(found.stderr).toContain(`MODEL_DAMAGED: ${name} has a file`);
+    const [, hinted = ""] = /^hint `muster (verify .+ --repair)`/m.exec(found.stderr) ?? [];
+    expect(hinted).toBe(`verify ${name} --repair`);
+    expect(await run(...hinted.split(" "))).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("config.json  missing; repaired"),
+    });
+    expect((await run("verify")).code).toBe(0);
+  });
+
   it("reads a file of two models once, and repairs both", async () => {
     damage(join(snapshot(), BIG));
     expect((await run("verify", TINY, TWIN)).code).toBe(1);
