@@ -12,7 +12,7 @@ import type { InventoryEntry } from "../store/inventory.ts";
 import { isKept } from "../store/kept-revisions.ts";
 import { storeOf } from "../store/model-store.ts";
 import { confirm } from "./confirm.ts";
-import { findAllStored } from "./find-stored.ts";
+import { findAllStored, nothingStored } from "./find-stored.ts";
 import { openVolume, type Volume } from "./open-volume.ts";
 import { print, printError } from "./output.ts";
 import type { GlobalOptions } from "./setup.ts";
@@ -116,11 +116,7 @@ function choose(names: readonly string[], { entries, uses }: Volume, { all = fal
       hint: `Run \`muster sync ${first.model.location}\` first, then export it again.`,
     });
   }
-  if (chosen.length === 0) {
-    throw new MusterError("MODEL_UNKNOWN", "The volume has no models.", {
-      hint: "`muster list` shows what it has; is MODEL_CACHE_DIR the folder that is meant?",
-    });
-  }
+  if (chosen.length === 0) throw nothingStored();
   const byKey = (a: InventoryEntry, b: InventoryEntry) => (a.model.key < b.model.key ? -1 : 1);
   return { chosen: chosen.filter(({ complete }) => complete).toSorted(byKey), left };
 }

@@ -28,6 +28,13 @@ export function findAllStored<T extends { model: StoredModel }>(
   return [...new Set(names.flatMap((name) => findStored(name, stored, uses)))];
 }
 
+/** Where everything is meant, and nothing is there. */
+export function nothingStored(): MusterError {
+  return new MusterError("MODEL_UNKNOWN", "The volume has no models.", {
+    hint: "`muster list` shows what it has; is MODEL_CACHE_DIR the folder that is meant?",
+  });
+}
+
 /** Whether a name means this record. */
 export function isNamed(name: string, model: StoredModel, uses: ReadonlyMap<string, CatalogUse>): boolean {
   return namesOf(model, uses).includes(name);

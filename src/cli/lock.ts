@@ -6,6 +6,7 @@ import { acquireLease } from "../store/lease.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { namedModels } from "./find-moved.ts";
+import { nothingStored } from "./find-stored.ts";
 import { openVolume } from "./open-volume.ts";
 import { print, table } from "./output.ts";
 import type { GlobalOptions } from "./setup.ts";
@@ -27,6 +28,8 @@ export async function lock(names: string[], options: LockOptions): Promise<numbe
   const path = options.file ?? config.modelsLock;
   const { dryRun = false } = options;
   const found = await namedModels(names, volume);
+  // A volume that is not mounted looks like an empty one, and a lock of nothing lets nothing be fetched any more.
+  if (found.length === 0) throw nothingStored();
   const incomplete = found.find(({ complete }) => !complete);
   if (incomplete) {
     throw new MusterError("MODEL_INCOMPLETE", `${incomplete.model.location} is not complete on the volume.`, {

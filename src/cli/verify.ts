@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { EXIT, MusterError, toMusterError } from "../errors.ts";
 import { USER_AGENT } from "../fetch/ask.ts";
 import { isPickle } from "../fetch/choose-files.ts";
@@ -11,7 +12,7 @@ import type { StoredModel } from "../model.ts";
 import { nameOf } from "../store/kept-revisions.ts";
 import { listManifests } from "../store/manifest.ts";
 import { volumeError } from "../store/volume-error.ts";
-import { findAllStored } from "./find-stored.ts";
+import { findAllStored, nothingStored } from "./find-stored.ts";
 import { openVolume, type Volume } from "./open-volume.ts";
 import { print, printError, table } from "./output.ts";
 import type { GlobalOptions } from "./setup.ts";
@@ -52,6 +53,9 @@ export async function verify(names: string[], options: VerifyOptions): Promise<n
     const context: CheckContext = { layout, lanes, signal, known: new Map() };
     if (options.checksums)
       return await verifyList(options.checksums === true ? layout.checksums : options.checksums, context, options);
+    // An empty volume is right; of one that is not mounted somebody has to be told.
+    const root = await stat(config.modelCacheDir).catch(() => null);
+    if (names.length === 0 && !root?.isDirectory()) throw nothingStored();
     const chosen = names.length === 0 ? volume.entries : findAllStored(names, volume.entries, volume.uses);
     const models = chosen.map(({ model }) => model);
     const total = models.reduce((sum, model) => sum + model.bytes, 0);

@@ -68,6 +68,22 @@ describe("lock", () => {
     expect(readFileSync(join(at.here.volume, "models.lock.json"), "utf8")).toBe(text);
   });
 
+  it("of a volume without models is refused, and leaves the lock and the folder as they are", async () => {
+    await lock();
+    const text = readFileSync(file(), "utf8");
+    const folder = join(at.here.folder, "unmounted");
+    for (const args of [["lock"], ["lock", "--dry-run"]]) {
+      expect(await runMuster(args, { ...at.env, MODEL_CACHE_DIR: folder, MODELS_LOCK: file() })).toMatchObject({
+        code: 64,
+        stderr: expect.stringMatching(
+          /MODEL_UNKNOWN: The volume has no models\.\nhint .+is MODEL_CACHE_DIR the folder/,
+        ),
+      });
+    }
+    expect(readFileSync(file(), "utf8")).toBe(text);
+    expect(existsSync(folder)).toBe(false);
+  });
+
   it("of single models leaves the others; two at once each keep what the other writes", async () => {
     const both = await Promise.all([lock("tiny"), lock("chat"), lock("twin")]);
     expect(both.map(({ code }) => code)).toEqual([0, 0, 0]);

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -128,6 +129,18 @@ describe("verify", () => {
       Array(3).fill({ code: 0, stderr: expect.any(String) }),
     );
     await isRight();
+  });
+
+  it("of a volume that is not there is refused; one that is empty is right", async () => {
+    const folder = join(at.here.folder, "unmounted");
+    const there = () => runMuster(["verify"], { ...at.env, MODEL_CACHE_DIR: folder });
+    expect(await there()).toMatchObject({
+      code: 64,
+      stderr: expect.stringMatching(/MODEL_UNKNOWN: The volume has no models\.\nhint .+is MODEL_CACHE_DIR the folder/),
+    });
+    expect(existsSync(folder)).toBe(false);
+    mkdirSync(folder);
+    expect(await there()).toMatchObject({ code: 0, stdout: expect.stringMatching(/^0 of 0 models are right/) });
   });
 
   it("keeps to a rate", async () => {
