@@ -1,3 +1,4 @@
+import { access, constants } from "node:fs/promises";
 import { EXIT, MusterError } from "../errors.ts";
 import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
@@ -5,6 +6,7 @@ import { openTarget } from "../fetch/push/open-target.ts";
 import { pushModel } from "../fetch/push/push-model.ts";
 import { parsePlace } from "../place.ts";
 import { removeModel } from "../store/remove-model.ts";
+import { volumeError } from "../store/volume-error.ts";
 import { stateDirectory } from "../system.ts";
 import { confirm } from "./confirm.ts";
 import { findStored } from "./find-stored.ts";
@@ -57,6 +59,12 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
       },
     );
   }
+  // Or else all of it would be copied, and stay.
+  if (!copy) {
+    await access(layout.manifests, constants.W_OK).catch((error: unknown) => {
+      throw volumeError(error, config.modelCacheDir);
+    });
+  }
   const verb = copy ? "Copy" : "Move";
   if (!dryRun && !copy && !(await confirm(`Move ${model.location} (${bytes(model.bytes)}) to ${folder}?`, options)))
     return EXIT.ok;
@@ -72,7 +80,9 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
   if (!dryRun && !copy) {
     const removal = await removeModel(layout, model.key, signal, () =>
       audit.note({ action: "removed", model, files: model.files, why: `archived to ${to}` }),
-    );
+    ).catch((error: unknown) => {
+      throw volumeError(error, config.modelCacheDir);
+    });
     if (removal.outcome === "held") throw inUse(model.location, removal.holders);
     if (removal.outcome === "pinned") throw isPinned(model);
     if (removal.outcome === "busy") throw beingWritten(model.location);

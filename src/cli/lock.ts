@@ -1,13 +1,13 @@
 import { dirname } from "node:path";
-import { EXIT, MusterError } from "../errors.ts";
+import { EXIT, hasSystemCode, MusterError } from "../errors.ts";
 import { type Lock, lockedOf, readLock, showLock } from "../fetch/lock-file.ts";
 import type { AuditTrail } from "../store/audit/audit-trail.ts";
-import { acquireLease } from "../store/lease.ts";
+import { acquireLease, type Lease } from "../store/lease.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { namedModels } from "./find-moved.ts";
 import { nothingStored } from "./find-stored.ts";
-import { openVolume } from "./open-volume.ts";
+import { openVolume, type Volume } from "./open-volume.ts";
 import { print, table } from "./output.ts";
 import type { GlobalOptions } from "./setup.ts";
 
@@ -24,7 +24,7 @@ type Change = "added" | "changed" | "removed" | "same";
  */
 export async function lock(names: string[], options: LockOptions): Promise<number> {
   const volume = await openVolume();
-  const { config, layout, signal, audit } = volume;
+  const { config, audit } = volume;
   const path = options.file ?? config.modelsLock;
   const { dryRun = false } = options;
   const found = await namedModels(names, volume);
@@ -37,8 +37,7 @@ export async function lock(names: string[], options: LockOptions): Promise<numbe
     });
   }
   const now = new Map(found.map(({ model }) => [model.key, lockedOf(model)]));
-  // Two that lock single models at once each keep what the other writes.
-  const lease = dryRun ? null : await acquireLease(layout.lease("models.lock"), { what: path, signal });
+  const lease = dryRun ? null : await leaseToWrite(path, volume);
   try {
     const before: Lock = (await readLock(path)) ?? new Map();
     const after: Lock = names.length === 0 ? now : new Map([...before, ...now]);
@@ -60,6 +59,16 @@ export async function lock(names: string[], options: LockOptions): Promise<numbe
     await lease?.release();
   }
   return EXIT.ok;
+}
+
+/** Two that lock single models at once each keep what the other writes. A volume that nobody can write has no place for that. */
+async function leaseToWrite(path: string, { config, layout, signal }: Volume): Promise<Lease | null> {
+  try {
+    return await acquireLease(layout.lease("models.lock"), { what: path, signal });
+  } catch (error) {
+    if (hasSystemCode(error, "EROFS", "EACCES", "EPERM")) return null;
+    throw volumeError(error, config.modelCacheDir);
+  }
 }
 
 async function write(path: string, text: string): Promise<void> {

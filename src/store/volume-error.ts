@@ -27,6 +27,12 @@ export function volumeError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
+  if (hasSystemCode(error, "ENOTDIR")) {
+    return new MusterError("VOLUME_NOT_WRITABLE", `${path} is no folder, or leads through a file.`, {
+      hint: "Set MODEL_CACHE_DIR (and HF_HUB_CACHE and OLLAMA_MODELS, where they are set) to a folder; `ls -ld` shows what is there.",
+      cause: error,
+    });
+  }
   if (hasSystemCode(error, "EIO", "ESTALE")) {
     return new MusterError("VOLUME_NOT_WRITABLE", `The disk under ${path} fails: ${error.message}.`, {
       hint: "Look for its errors in `dmesg` on the host (of a network file system on its server too), then run `muster sync`.",

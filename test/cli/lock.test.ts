@@ -1,9 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { httpOf, type Place, place, runMuster, startMuster } from "../e2e/muster.ts";
 import { seededBytes } from "../fakes/tiny-models.ts";
 import { differences } from "../fetch/volume.ts";
+import { mountTmpfs, remountReadOnly } from "../store/mount.ts";
 import { BIG, CHAT, repos, TINY, TWIN, type VolumePlace, volumePlace } from "./volume-place.ts";
 
 interface LockText {
@@ -82,6 +84,25 @@ describe("lock", () => {
     }
     expect(readFileSync(file(), "utf8")).toBe(text);
     expect(existsSync(folder)).toBe(false);
+  });
+
+  it("is written elsewhere where the volume is read-only; no room is told as that", async ({ skip }) => {
+    const folder = mountTmpfs(32 << 20, skip);
+    execFileSync("cp", ["-a", `${at.here.volume}/.`, folder]);
+    const env = { ...at.env, MODEL_CACHE_DIR: folder };
+    execFileSync("sh", ["-c", 'cat /dev/zero > "$0/filler" 2>&1; true', folder]);
+    expect(await runMuster(["lock", "--file", file()], env)).toMatchObject({
+      code: 75,
+      stderr: expect.stringMatching(/error DISK_FULL: No space left while writing/),
+    });
+    rmSync(join(folder, "filler"));
+    remountReadOnly(folder);
+    expect(await runMuster(["lock", "--file", file()], env)).toMatchObject({ code: 0 });
+    expect(read().models).toHaveLength(4);
+    expect(await runMuster(["lock"], env)).toMatchObject({
+      code: 78,
+      stderr: expect.stringMatching(/error VOLUME_READ_ONLY: /),
+    });
   });
 
   it("of single models leaves the others; two at once each keep what the other writes", async () => {

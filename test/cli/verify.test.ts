@@ -19,6 +19,7 @@ import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { runMuster, startMuster } from "../e2e/muster.ts";
 import { holdWeights } from "../e2e/services.ts";
 import { differences } from "../fetch/volume.ts";
+import { mountTmpfs, remountReadOnly } from "../store/mount.ts";
 import { until } from "../until.ts";
 import { BIG, CHAT, repos, TINY, TWIN, type VolumePlace, volumePlace } from "./volume-place.ts";
 
@@ -187,6 +188,20 @@ describe("archive", () => {
     expect(back.code).toBe(0);
     expect(at.hub.requests).toEqual([]);
     await isRight();
+  });
+
+  it("copies nothing of a model that it cannot take off the volume", async ({ skip }) => {
+    const cold = mkdtempSync(join(at.here.folder, "cold-"));
+    const folder = mountTmpfs(32 << 20, skip);
+    execFileSync("cp", ["-a", `${at.here.volume}/.`, folder]);
+    remountReadOnly(folder);
+    const env = { ...at.env, MODEL_CACHE_DIR: folder };
+    expect(await runMuster(["archive", TINY, cold, "--yes"], env)).toMatchObject({
+      code: 78,
+      stderr: expect.stringMatching(/error VOLUME_READ_ONLY: /),
+    });
+    expect(readdirSync(cold)).toEqual([]);
+    expect(await runMuster(["archive", TINY, cold, "--copy"], env)).toMatchObject({ code: 0 });
   });
 
   it("keeps a model that is damaged, and one that was killed on its way", async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, readdirSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
@@ -63,6 +63,16 @@ it("tells a disk that fails from one that allows no file as large", () => {
   expect(volumeError(large, "/models")).toMatchObject({
     code: "VOLUME_NOT_WRITABLE",
     hint: expect.stringContaining("ulimit -f"),
+  });
+});
+
+it("says that a folder is none", () => {
+  const folder = join(temporaryFolder(), "models");
+  writeFileSync(folder, "");
+  expect(tryToWrite(join(folder, "sub", "file"))).toMatchObject({
+    code: "VOLUME_NOT_WRITABLE",
+    message: `${join(folder, "sub", "file")} is no folder, or leads through a file.`,
+    hint: expect.stringContaining("MODEL_CACHE_DIR"),
   });
 });
 
