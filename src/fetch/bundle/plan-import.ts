@@ -1,6 +1,8 @@
 import { judgeLicense } from "../../content-policy.ts";
 import { MusterError, toMusterError } from "../../errors.ts";
+import type { FileSpec } from "../../model.ts";
 import { hasSize } from "../../store/has-size.ts";
+import type { Layout } from "../../store/layout.ts";
 import { storeOf } from "../../store/model-store.ts";
 import { partialBytes } from "../../store/partial-file.ts";
 import { findContent, isShareable } from "../known-content.ts";
@@ -21,7 +23,7 @@ export interface PlannedModel {
 
 export interface ImportPlan {
   models: PlannedModel[];
-  /** Of all models in the bundle, each content once. */
+  /** Of all models in the bundle, on a volume that has none of them. */
   bytes: number;
   missingBytes: number;
   missingFiles: number;
@@ -36,7 +38,7 @@ export interface ImportContext extends SyncContext {
 /** What of a bundle the volume lacks. */
 export async function planImport({ models }: Pick<Bundle, "models">, context: ImportContext): Promise<ImportPlan> {
   const { layout, update } = context;
-  const all = new Map(models.flatMap(({ files }) => files).map((file) => [contentName(file), file.size]));
+  const all = new Map(models.flatMap((model) => model.files.map((file) => [placeOf(model, file, layout), file.size])));
   const plan: ImportPlan = { models: [], bytes: sum([...all.values()]), missingBytes: 0, missingFiles: 0 };
   const counted = new Set<string>();
   for (const model of models) {
@@ -72,21 +74,25 @@ export async function checkSpace({ models }: ImportPlan, { layout, disk }: SyncC
 }
 
 async function missingContents(
-  { source, location, requestedRevision, revision, files }: BundledModel,
+  model: BundledModel,
   { layout }: SyncContext,
 ): Promise<{ place: string; bytes: number }[]> {
-  const store = storeOf(layout, source);
-  const folder = store.ingest(location);
+  const { files } = model;
+  const store = storeOf(layout, model.source);
+  const folder = store.ingest(model.location);
   const known = await findContent(layout, files);
   const found = new Map<string, number>();
   for (const file of files) {
-    const target = store.blob({ location, requestedRevision, revision }, file);
-    if (known.has(file.digest.hex) || (await hasSize(target, file.size))) continue;
+    if (known.has(file.digest.hex) || (await hasSize(store.blob(model, file), file.size))) continue;
     const bytes = file.size - partialBytes(folder, file.digest, file.size);
-    // A large content that several models have is written once, and linked; small ones each write.
-    found.set(isShareable(file) ? contentName(file) : target, bytes);
+    found.set(placeOf(model, file, layout), bytes);
   }
   return [...found].map(([place, bytes]) => ({ place, bytes }));
+}
+
+/** What is written once: a large content that several models have, which is linked then; of small ones each model's own. */
+function placeOf(model: BundledModel, file: FileSpec, layout: Layout): string {
+  return isShareable(file) ? contentName(file) : storeOf(layout, model.source).blob(model, file);
 }
 
 /** What a fetch is told to run again is this import here. */

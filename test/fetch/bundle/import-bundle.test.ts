@@ -129,6 +129,20 @@ it.each([false, true])("a small file that two models have is written for both (s
   );
 });
 
+it("into an empty volume all is missing, and just that is written", async () => {
+  const [target, path] = [temporaryFolder(), join(temporaryFolder(), "bundle.tar")];
+  writeFileSync(path, whole);
+  const input = { endpoint: "http://127.0.0.1:9", volume: target, offline: true };
+  const context = { ...syncContext(input, transfer), signal, update: null };
+  const [found] = await findBundles([path], process.stdin);
+  await using bundle = await found!.open();
+  const plan = await planImport(bundle, context);
+  expect(plan.missingBytes).toBe(plan.bytes);
+  const outcomes = await importBundle(bundle, plan, context, { onBytes: () => undefined, onNote: () => undefined });
+  expect(outcomes.reduce((sum, { writtenBytes }) => sum + writtenBytes, 0)).toBe(plan.bytes);
+  expect(await planImport(bundle, context)).toMatchObject({ bytes: plan.bytes, missingBytes: 0 });
+});
+
 it("killed again and again, anywhere, it has whole models only, and goes on in the middle of files", async () => {
   const [target, path] = [temporaryFolder(), join(temporaryFolder(), "bundle.tar")];
   writeFileSync(path, whole);
