@@ -9,6 +9,7 @@ import { storeOf } from "../store/model-store.ts";
 import { writeFileDurably } from "../store/write-durably.ts";
 import { type AskOptions, briefly } from "./ask.ts";
 import { type ChosenFiles, chooseFiles } from "./choose-files.ts";
+import { describeStored } from "./describe-stored.ts";
 import type { LockReader } from "./lock-file.ts";
 import type { ModelServer } from "./model-server.ts";
 import type { DescribeOptions, ModelDescription, ModelSurvey, Origin } from "./origin.ts";
@@ -183,7 +184,7 @@ function toFacts(variant: Variant, description: ModelSurvey, context: DescribeCo
 }
 
 /**
- * Facts of many variants, from the volume where they are known and else from their sources, all at once. What cannot be
+ * Facts of many variants, from the volume where they are known or a model is complete, and else from their sources, all at once. What cannot be
  * had is left out and told to `onFailure`: selection then goes by what the catalog declares.
  */
 export async function collectFacts(
@@ -197,8 +198,9 @@ export async function collectFacts(
   await Promise.all(
     variants.map(async (variant) => {
       try {
-        const asked = { ...variant, revision: lock?.get(manifestKey(variant))?.revision ?? variant.revision };
-        const known = await knownDescription(asked, context);
+        const locked = lock?.get(manifestKey(variant))?.revision;
+        const asked = { ...variant, revision: locked ?? variant.revision };
+        const known = (await knownDescription(asked, context)) ?? (await stored(variant, context, locked));
         const isEnough = known?.card || !context.contentPolicy.licenses || context.offline;
         facts.set(variant, toFacts(variant, known && isEnough ? known : await survey(asked, context), context));
       } catch (error) {
@@ -207,6 +209,11 @@ export async function collectFacts(
     }),
   );
   return facts;
+}
+
+/** What keeps it from being read is told by whoever needs the model itself. */
+async function stored(variant: Variant, { layout, servers }: DescribeContext, locked?: string) {
+  return servers?.[variant.source] ? null : describeStored(variant, layout, locked).catch(() => null);
 }
 
 export function offlineMissing(variant: Variant): MusterError {

@@ -167,6 +167,11 @@ class Reader {
   }
 }
 
+/** Of many quantizations, and of a file in parts, the one whose head tells of all. */
+export function ggufHead<File extends { path: string }>(files: readonly File[]): File | undefined {
+  return files.find(({ path }) => /\.gguf$/i.test(path) && !/mmproj|-(?!00001)\d{5}-of-/i.test(path));
+}
+
 /** Bytes asked for, one after the other: nearly always the first are enough. */
 const HEADER_BYTES = [64 << 10, 1 << 20, 8 << 20];
 

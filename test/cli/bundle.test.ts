@@ -83,11 +83,12 @@ async function isCopied(): Promise<void> {
   }
   const ollama = (volume: string) => filesBelow(join(volume, "ollama")).filter((path) => !path.startsWith(".muster"));
   expect(ollama(far.volume)).toEqual(ollama(at.here.volume));
-  const { code, stdout } = await there("sync", "all");
+  const { code, stdout, stderr } = await there("sync", "all");
   expect({ code, stdout }).toEqual({
     code: 0,
     stdout: expect.stringMatching(/4 of 4 models complete .+ 0 B fetched now/),
   });
+  expect(stdout + stderr + (await there("plan", "all")).stdout).not.toMatch(/known beforehand/);
 }
 
 describe("export and import", () => {

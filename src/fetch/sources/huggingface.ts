@@ -7,7 +7,7 @@ import type { HttpSubject } from "../http-errors.ts";
 import { cardSchema, licenseOf, type ModelCard, readConfigCard, readReadme, taskOf } from "../model-card.ts";
 import type { Origin } from "../origin.ts";
 import { readArchitecture } from "../read-architecture.ts";
-import { readGgufStart } from "../read-gguf.ts";
+import { ggufHead, readGgufStart } from "../read-gguf.ts";
 import { authorization, type HubEndpoint, hubFetch, invalidAnswer, resolveUrl, subjectOf } from "./hub-api.ts";
 import { isSafePath } from "./safe-path.ts";
 
@@ -81,8 +81,7 @@ export function huggingFaceOrigin(hub: HubEndpoint): Origin {
       };
       const architectureOf = async (config: string | null): Promise<Architecture | null> => {
         if (config !== null) return readArchitecture(config);
-        // Of many quantizations, and of a file in parts: the first tells of all.
-        const gguf = files.find(({ path }) => /\.gguf$/i.test(path) && !/mmproj|-(?!00001)\d{5}-of-/i.test(path));
+        const gguf = ggufHead(files);
         if (format !== "gguf" || !gguf) return null;
         return readGgufStart(gguf.size, (length) =>
           askStart(urlOf(gguf), length, subject, options, authorization(hub)),

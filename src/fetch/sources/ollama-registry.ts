@@ -19,11 +19,14 @@ export interface OllamaManifest {
   weights: FileSpec | null;
   weightsBytes: number;
   projectorBytes: number;
-  /** Texts of licences. */
+  /** Texts of licences, as far as they are worth reading. */
   licenses: FileSpec[];
 }
 
 export const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
+/** Bytes. */
+const LARGEST_LICENSE = 256 << 10;
+const MOST_LICENSES = 4;
 const LAYER = "application/vnd.ollama.image.";
 
 const blob = z.object({
@@ -87,7 +90,10 @@ export function readManifest(text: string, subject: HttpSubject): OllamaManifest
     weights: weights[0] ?? null,
     weightsBytes: sizeOf(weights),
     projectorBytes: sizeOf(ofKind("projector")),
-    licenses: ofKind("license").map(toFile),
+    licenses: ofKind("license")
+      .map(toFile)
+      .filter(({ size }) => size <= LARGEST_LICENSE)
+      .slice(0, MOST_LICENSES),
   };
 }
 

@@ -28,8 +28,6 @@ export interface RegistryOptions {
 
 /** Bytes; a larger one is not a configuration. */
 const LARGEST_CONFIG = 1 << 20;
-const LARGEST_LICENSE = 256 << 10;
-const MOST_LICENSES = 4;
 
 /** A registry (or a mirror of it, or one that pulls through) as a place that Ollama models come from. */
 export function ollamaOrigin({ registry, key }: RegistryOptions): Origin {
@@ -45,8 +43,7 @@ export function ollamaOrigin({ registry, key }: RegistryOptions): Origin {
       const said = config.size <= LARGEST_CONFIG ? await read(config) : "";
       refuseCloudModel(said, model.subject);
       const { quantization, family } = readConfigBlob(said);
-      const licenses = manifest.licenses.filter(({ size }) => size <= LARGEST_LICENSE).slice(0, MOST_LICENSES);
-      const license = recognizeLicenses(await Promise.all(licenses.map(read)));
+      const license = recognizeLicenses(await Promise.all(manifest.licenses.map(read)));
       const task = projectorBytes > 0 ? "vision" : /bert/.test(family) ? "embedding" : family ? "chat" : null;
       return {
         card: { license, gated: false, task, quantization },
