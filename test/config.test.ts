@@ -106,6 +106,8 @@ describe("problems", () => {
     ["MAX_CONNECTIONS", "257"],
     ["STALL_TIMEOUT", "soon"],
     ["STALL_TIMEOUT", "30 s"],
+    ["STALL_TIMEOUT", "0"],
+    ["STALL_TIMEOUT", "999ms"],
     ["DRAIN_TIMEOUT", "600h"],
     ["HTTP_PORT", "-1"],
     ["LOG_LEVEL", "loud"],
@@ -114,6 +116,12 @@ describe("problems", () => {
     expect(problems({ [name]: value })).toEqual([expect.stringMatching(new RegExp(`^${name} is .*; allowed: .+\\.$`))]);
     expect(problems({ [name]: value })[0]).toContain(JSON.stringify(value));
   });
+});
+
+it("says what numbers are allowed", () => {
+  for (const name of ["MAX_CACHE_GB", "MIN_FREE_GB", "MIN_GPU_MEMORY_GB"]) {
+    expect(problems({ [name]: "-1" })).toEqual([`${name} is "-1"; allowed: a number, 0 or more.`]);
+  }
 });
 
 describe("secrets are never shown", () => {
@@ -315,8 +323,10 @@ it.each<[string, string, keyof Config, unknown]>([
   ["LOG_FILE", "None", "logFile", null],
   ["LOG_FILE", "/tmp/a.log", "logFile", { path: "/tmp/a.log", required: true }],
   ["LOG_PAYLOADS", "yes", "logPayloads", true],
-  ["STALL_TIMEOUT", "250ms", "stallTimeoutMs", 250],
+  ["STALL_TIMEOUT", "1000ms", "stallTimeoutMs", 1000],
   ["STALL_TIMEOUT", "1.5s", "stallTimeoutMs", 1500],
+  ["DRAIN_TIMEOUT", "0", "drainTimeoutMs", 0],
+  ["DRAIN_TIMEOUT", "250ms", "drainTimeoutMs", 250],
   ["DRAIN_TIMEOUT", "40", "drainTimeoutMs", 40_000],
   ["DRAIN_TIMEOUT", "2m", "drainTimeoutMs", 120_000],
   ["DRAIN_TIMEOUT", "1h", "drainTimeoutMs", 3_600_000],

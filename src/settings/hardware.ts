@@ -13,7 +13,7 @@ export const hardwareSettings = {
   }),
   MIN_GPU_MEMORY_GB: setting("Hardware", number, {
     description: "GPUs with less memory (in gigabytes, 10⁹ bytes) are not used.",
-    allowed: "a number",
+    allowed: "a number, 0 or more",
     otherwise: "that of the worker type",
   }),
   PLAN_GPU_MEMORY_GB: setting("Hardware", numbers, {

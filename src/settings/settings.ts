@@ -130,11 +130,16 @@ export const settings = z.object({
     allowed: "a rate such as 100MB/s or 800Mbit/s, at least 10kB/s",
     otherwise: "no limit",
   }),
-  STALL_TIMEOUT: setting("Transfer", duration, {
-    description: "A connection that gives no byte for this long is given up and tried again.",
-    allowed: "a duration such as 30s or 2m, at most 596h",
-    otherwise: "`30s`",
-  }),
+  STALL_TIMEOUT: setting(
+    "Transfer",
+    // With less no connection is ever made, and it is tried again for ever.
+    duration.refine((value) => value >= 1000),
+    {
+      description: "A connection that gives no byte for this long is given up and tried again.",
+      allowed: "a duration such as 30s or 2m, at least 1s and at most 596h",
+      otherwise: "`30s`",
+    },
+  ),
   DRAIN_TIMEOUT: setting("Operation", duration, {
     description: "Time that running work gets to end after SIGTERM.",
     allowed: "a duration such as 25s or 2m, at most 596h",

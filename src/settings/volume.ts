@@ -47,13 +47,13 @@ export const volumeSettings = {
   }),
   MIN_FREE_GB: setting("Volume", number, {
     description: "Gigabytes of the volume that fetching leaves free.",
-    allowed: "a number",
+    allowed: "a number, 0 or more",
     otherwise: "1 GB, or 2 % of a smaller volume",
   }),
   MAX_CACHE_GB: setting("Volume", number, {
     description:
       "Gigabytes that the models on the volume may take altogether; a fetch that would exceed them is refused.",
-    allowed: "a number",
+    allowed: "a number, 0 or more",
     otherwise: "as much as the volume has",
   }),
   MODELS_LOCK: setting("Volume", path, {
