@@ -124,6 +124,15 @@ it("says what numbers are allowed", () => {
   }
 });
 
+it("tells an ALLOWED_LICENSES that names none from one that is missing", () => {
+  const empty = 'ALLOWED_LICENSES is ",", which names no licence; set it to ids such as mit,apache-2.0.';
+  expect(problems({ ALLOWED_LICENSES: "," })).toEqual([empty]);
+  expect(problems({ ALLOWED_LICENSES: ",", LICENSE_POLICY: "warn" })).toEqual([empty]);
+  expect(problems({ LICENSE_POLICY: "warn" })).toEqual([
+    "LICENSE_POLICY is set, and ALLOWED_LICENSES is not; set it to ids such as mit,apache-2.0.",
+  ]);
+});
+
 describe("secrets are never shown", () => {
   const SECRET = "s3cr3t-Zx9";
   const secretFile = (content: string) => () => file(content);

@@ -53,10 +53,12 @@ interface Given {
 export function contentPolicy(given: Given, problems: string[]): ContentPolicy {
   const { ALLOWED_LICENSES = "", LICENSE_POLICY, PICKLE_POLICY } = given;
   const allowed = ALLOWED_LICENSES.split(",").map(licensePattern).filter(Boolean);
-  if (allowed.length === 0 && (LICENSE_POLICY || ALLOWED_LICENSES))
-    problems.push(
-      "LICENSE_POLICY is set, and ALLOWED_LICENSES names no licence; set it to ids such as mit,apache-2.0.",
-    );
+  if (allowed.length === 0 && (LICENSE_POLICY || ALLOWED_LICENSES)) {
+    const found = ALLOWED_LICENSES
+      ? `ALLOWED_LICENSES is ${JSON.stringify(ALLOWED_LICENSES)}, which names no licence`
+      : "LICENSE_POLICY is set, and ALLOWED_LICENSES is not";
+    problems.push(`${found}; set it to ids such as mit,apache-2.0.`);
+  }
   return {
     licenses: allowed.length > 0 ? { allowed, refuse: LICENSE_POLICY !== "warn" } : null,
     pickles: PICKLE_POLICY ?? "catalog",
