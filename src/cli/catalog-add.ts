@@ -35,7 +35,7 @@ export async function catalogAdd(references: string[], options: AddOptions): Pro
   const opened = await openFiles(config);
   const { own, files } = opened;
   const catalog = linkCatalog(files);
-  for (const type of types) findWorkerType(catalog, type);
+  for (const type of types) findWorkerType(catalog, type, "--type");
   const mayWrite = Boolean(options.write || options.yes) && !options.dryRun;
   if (mayWrite) refuseBuiltIn(own);
   await using fetching = await openFetch(config, log, stop.signal);

@@ -92,7 +92,8 @@ async function keptModels(
   const kept = new Map<string, string>();
   // What a catalog that cannot be read would keep is not known: nothing goes then.
   if (types.length > 0 || config.workerType) await openCatalog(config);
-  for (const type of [...types, ...(config.workerType ? [config.workerType] : [])]) findWorkerType(catalog, type);
+  for (const type of types) findWorkerType(catalog, type, "--keep-type");
+  if (config.workerType) findWorkerType(catalog, config.workerType);
   const keep = (keys: readonly string[], because: string) => {
     for (const key of keys) kept.set(key, because);
   };

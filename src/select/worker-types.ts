@@ -49,8 +49,8 @@ export async function readCatalog(file: string, overlay: string | null): Promise
   return linkCatalog(await readCatalogFiles(file, overlay));
 }
 
-/** The worker type of that id, or WORKER_TYPE_UNKNOWN with those that exist. */
-export function findWorkerType(catalog: Catalog, id: string | null): WorkerType {
+/** The worker type of that id, or WORKER_TYPE_UNKNOWN with those that exist; USAGE where an option names it. */
+export function findWorkerType(catalog: Catalog, id: string | null, option?: `--${string}`): WorkerType {
   const known = [...catalog.workerTypes.keys()].join(", ");
   if (!id) {
     throw new MusterError(
@@ -64,10 +64,10 @@ export function findWorkerType(catalog: Catalog, id: string | null): WorkerType 
   const found = catalog.workerTypes.get(id);
   if (found) return found;
   throw new MusterError(
-    "WORKER_TYPE_UNKNOWN",
-    `WORKER_TYPE is ${JSON.stringify(id)}, which the catalog does not have.`,
+    option ? "USAGE" : "WORKER_TYPE_UNKNOWN",
+    `${option ?? "WORKER_TYPE"} is ${JSON.stringify(id)}, which the catalog does not have.`,
     {
-      hint: `Set WORKER_TYPE to one of: ${known}.`,
+      hint: `${option ? `Give ${option}` : "Set WORKER_TYPE to"} one of: ${known}.`,
     },
   );
 }

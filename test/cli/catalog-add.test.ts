@@ -233,7 +233,8 @@ describe("muster catalog add", () => {
     expect(hub.requests).toEqual([]);
     expect((await runMuster(["catalog", "add", "hf:acme/embed"], builtIn)).code).toBe(0);
     const unknown = await runMuster(["catalog", "add", "hf:acme/embed", "--type", "none", "--write"], env);
-    expect(unknown.stderr).toContain("error WORKER_TYPE_UNKNOWN");
+    expect(unknown).toMatchObject({ code: 64, stdout: "" });
+    expect(unknown.stderr).toMatch(/^error USAGE: --type is "none", which .*\nhint Give --type one of: chat/m);
   });
 
   test.skipIf(!canBeSomebody)("refuses a file that may not be written", async () => {

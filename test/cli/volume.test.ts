@@ -174,7 +174,14 @@ describe("prune", () => {
     expect(kept.stdout).toMatch(/Stays: ollama:chat, --keep-type both/);
     expect(kept.stdout).toMatch(/that is more than 1\.0 kB, and the rest is needed\n$/);
     expect(at.records()).toHaveLength(2);
-    expect(await run("prune", "--keep-type", "nonsense")).toMatchObject({ code: 78 });
+    const unknown = await run("prune", "--keep-type", "nonsense");
+    expect(unknown.code).toBe(64);
+    expect(unknown.stderr).toMatch(
+      /^error USAGE: --keep-type is "nonsense", .*\nhint Give --keep-type one of: both, one/,
+    );
+    expect((await runMuster(["prune"], { ...at.env, WORKER_TYPE: "nonsense" })).stderr).toContain(
+      'error WORKER_TYPE_UNKNOWN: WORKER_TYPE is "nonsense"',
+    );
   });
 
   it("sweeps what was left behind, and nothing of other tools or of those at work", async () => {
