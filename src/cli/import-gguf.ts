@@ -9,7 +9,7 @@ import { openFetch } from "../fetch/open-fetch.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import type { SyncContext } from "../fetch/sync-context.ts";
 import type { Logger } from "../log.ts";
-import { fullName } from "../store/ollama-name.ts";
+import { fullName, NAME_FORM, readOllamaName } from "../store/ollama-name.ts";
 import { confirm } from "./confirm.ts";
 import { followSteps } from "./create-steps.ts";
 import { type FetchedModel, fetchModel, plannedModel } from "./fetch-for-import.ts";
@@ -73,6 +73,11 @@ export async function importGguf(source: string, options: ImportOptions): Promis
 }
 
 function serverOf({ engineUrls }: Config, name: string): CreateServer {
+  if (!readOllamaName(name)) {
+    throw new MusterError("USAGE", `--as is ${JSON.stringify(name)}, which is not a name that Ollama takes.`, {
+      hint: `Give --as a name of the form ${NAME_FORM}.`,
+    });
+  }
   const wanted = fullName(name);
   if (engineUrls.ollama) return createServer(engineUrls.ollama, (a) => isSame(a, wanted));
   throw new MusterError("USAGE", "OLLAMA_URL is not set, so no server is known that could make the model.", {

@@ -17,8 +17,12 @@ const HOST = /^[A-Za-z0-9_][\w.:-]{0,349}$/;
 const NAMESPACE = /^[A-Za-z0-9_][\w-]{0,79}$/;
 const PART = /^[A-Za-z0-9_][\w.-]{0,79}$/;
 
-/** Throws CATALOG_INVALID for a name that Ollama itself would not take. */
-export function parseOllamaName(text: string): OllamaName {
+/** What a name has to be, for hints. */
+export const NAME_FORM =
+  "[host/][namespace/]model[:tag], each part of at most 80 letters, digits, dots, dashes and underscores, without dots in the namespace";
+
+/** Null for a name that Ollama itself would not take. */
+export function readOllamaName(text: string): OllamaName | null {
   const [, scheme, rest = ""] = /^(?:(https?):\/\/)?(.*)$/s.exec(text) ?? [];
   const [last = "", namespace = "library", host = OLLAMA_HOST, ...more] = rest.split("/").reverse();
   const [model = "", tag = "latest", ...evenMore] = last.split(":");
@@ -28,9 +32,15 @@ export function parseOllamaName(text: string): OllamaName {
     NAMESPACE.test(namespace) &&
     PART.test(model) &&
     PART.test(tag);
-  if (valid) return { scheme: scheme === "http" ? "http" : "https", host, namespace, model, tag };
+  return valid ? { scheme: scheme === "http" ? "http" : "https", host, namespace, model, tag } : null;
+}
+
+/** Throws CATALOG_INVALID for a name that Ollama itself would not take. */
+export function parseOllamaName(text: string): OllamaName {
+  const name = readOllamaName(text);
+  if (name) return name;
   throw new MusterError("CATALOG_INVALID", `${JSON.stringify(text)} is not a name that Ollama takes.`, {
-    hint: "Correct the variant's `name` in the catalog: [host/][namespace/]model[:tag], each part of at most 80 letters, digits, dots, dashes and underscores, without dots in the namespace; then run `muster plan`.",
+    hint: `Correct the variant's \`name\` in the catalog: ${NAME_FORM}; then run \`muster plan\`.`,
   });
 }
 

@@ -73,6 +73,16 @@ describe("a file", () => {
     expect(api.making.receivedBytes).toBe(sent);
   });
 
+  test("under a name that Ollama does not take is refused by the option that gave it", async () => {
+    const { run, api, file } = await withServer();
+    const { code, stdout, stderr } = await run(file, "--as", "x y");
+    expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
+    expect(stderr).toContain(
+      `error USAGE: --as is "x y", which is not a name that Ollama takes.\nhint Give --as a name`,
+    );
+    expect(api.making.asked).toEqual([]);
+  });
+
   test("with --dry-run nothing is sent", async () => {
     const { run, api, file } = await withServer();
     const { code, stdout } = await run(file, "--as", "tiny", "--quantize", "q8_0", "--dry-run");

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { fullName, parseOllamaName, pinnedDigest } from "../../src/store/ollama-name.ts";
+import { fullName, parseOllamaName, pinnedDigest, readOllamaName } from "../../src/store/ollama-name.ts";
 
 it.each([
   ["llava:7b", ["https", "registry.ollama.ai", "library", "llava", "7b"]],
@@ -32,6 +32,7 @@ it.each([
   "x".repeat(81),
   `a:${"x".repeat(81)}`,
 ])("refuses %j", (text) => {
+  expect(readOllamaName(text)).toBeNull();
   expect(() => parseOllamaName(text)).toThrow(expect.objectContaining({ code: "CATALOG_INVALID" }));
 });
 
