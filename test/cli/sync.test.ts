@@ -225,6 +225,15 @@ describe.concurrent("what can go wrong", () => {
     expect(hub.bytesServed({ file: WEIGHTS })).toBe(0);
   });
 
+  test.skipIf(process.platform !== "linux")("a volume that takes no folders", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    using here = somewhere(hub, { MODEL_CACHE_DIR: "/proc/models" });
+    // What never ends hears no SIGTERM either.
+    const failure = await failedSync(here.env, expect, ["timeout", "--signal=KILL", "40", LAUNCHER]);
+    expect(failure).toMatchObject({ exit: 78, code: "VOLUME_NOT_WRITABLE" });
+    expect(failure.message).toContain("No folder can be made in /proc: its file system takes none.");
+  });
+
   test.skipIf(!canBeSomebody)("a volume that may not be written", async ({ expect }) => {
     await using hub = await startMiniLmHub();
     using here = somewhere(hub);
