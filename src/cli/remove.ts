@@ -62,8 +62,18 @@ export async function remove(names: string[], options: RemoveOptions): Promise<n
 
 export function inUse(location: string, holders: readonly Holder[]): MusterError {
   const who = holders.map(({ name, host, workerType }) => `${name} on ${host}${workerType ? ` (${workerType})` : ""}`);
+  // Commands hold models too, by a name that has a space, which no worker's has.
+  const workers = holders.filter(({ name }) => !name.includes(" "));
+  const commands = holders.filter((holder) => !workers.includes(holder));
+  const steps = [
+    ...(workers.length > 0
+      ? ["Stop that worker (`docker stop worker`), or take the model out of its catalog and restart it"]
+      : []),
+    ...commands.map(({ name, host }) => `Wait until \`${name}\` on ${host} has ended`),
+    `Then run the same \`muster ${process.argv[2]}\` again`,
+  ];
   return new MusterError("MODEL_IN_USE", `${location} is in use by ${who.join(", ")}.`, {
-    hint: "Stop that worker (`docker stop worker`), or take the model out of its catalog and restart it; then try again.",
+    hint: steps.map((step) => `${step}.`).join(" "),
   });
 }
 

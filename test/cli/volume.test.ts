@@ -1,6 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { parseConfig } from "../../src/config.ts";
+import { OwnHold } from "../../src/store/holds.ts";
+import { createLayout } from "../../src/store/layout.ts";
 import { acquireLease } from "../../src/store/lease.ts";
 import { httpOf, LAUNCHER, runMuster, startMuster } from "../e2e/muster.ts";
 import { bytesOf, differences, filesBelow } from "../fetch/volume.ts";
@@ -121,8 +124,22 @@ describe("remove", () => {
     ]);
     agent.kill("SIGKILL");
     await agent.exited;
+    expect(stderr).toMatch(/hint Stop that worker .+ and restart it\. Then run the same `muster remove` again\.\n$/);
     // On this machine it is known at once that the worker is gone.
     expect(await run("remove", TINY, "--yes")).toMatchObject({ code: 0 });
+  });
+
+  it("says to wait for a command that uses a model", async () => {
+    const { modelCacheDir, hfHubCache, ollamaModels } = parseConfig(at.env);
+    const models = [{ key: at.record(TINY).key, lease: "any" }];
+    await using _hold = await OwnHold.take(createLayout(modelCacheDir, hfHubCache, ollamaModels), {
+      ...{ name: "muster export", workerType: null, models, catalog: [] },
+    });
+    const { code, stderr } = await run("remove", TINY, "--yes");
+    expect(code).toBe(75);
+    expect(stderr).toMatch(
+      /MODEL_IN_USE: acme\/tiny is in use by muster export on (\S+)\.\nhint Wait until `muster export` on \1 has ended\. Then run the same `muster remove` again\.\n$/,
+    );
   });
 
   it("that is killed on its way is finished by the next prune", async () => {
