@@ -64,7 +64,7 @@ export async function catalogAdd(references: string[], options: AddOptions): Pro
   if (options.json) return EXIT.ok;
   const mayAsk = !mayWrite && !options.dryRun && own.file !== BUILT_IN_CATALOG;
   if (mayAsk && process.stdout.isTTY && process.stdin.isTTY) {
-    if (!(await confirm(`Add this to ${own.file}?`, options))) return EXIT.ok;
+    if (!(await confirm(`Add this to ${own.file}?`, { ...options, done: "added" }))) return EXIT.ok;
     await write();
   }
   process.stderr.write(`${outcome(written, proposals, types)}\n`);

@@ -3,12 +3,15 @@ import { MusterError } from "../errors.ts";
 
 /**
  * Asks before something is destroyed. True without a question where --yes was given; where nobody can be asked, --yes is
- * required (USAGE).
+ * required (USAGE), and nothing was `done`.
  */
-export async function confirm(question: string, { yes = false }: { yes?: boolean }): Promise<boolean> {
+export async function confirm(
+  question: string,
+  { yes = false, done = "removed" }: { yes?: boolean; done?: string },
+): Promise<boolean> {
   if (yes) return true;
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new MusterError("USAGE", "Nothing was removed: without a terminal nobody can be asked.", {
+    throw new MusterError("USAGE", `Nothing was ${done}: without a terminal nobody can be asked.`, {
       hint: "Look at it with `--dry-run`, then add `--yes`.",
     });
   }

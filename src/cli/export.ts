@@ -149,7 +149,10 @@ async function write(
   if (target.kind === "stream") return await exportStream(plan, { stream: process.stdout, zstd }, options);
   if (target.kind === "folder") return await exportFolder(plan, target.path, options);
   const mayReplace = (files: readonly string[]) =>
-    confirm(`Replace ${files.length === 1 ? files[0] : `${files.length} files from ${files[0]} on`}?`, flags);
+    confirm(`Replace ${files.length === 1 ? files[0] : `${files.length} files from ${files[0]} on`}?`, {
+      ...flags,
+      done: "written",
+    });
   return await exportFile(plan, { path: target.path, partSize, zstd, mayReplace }, options);
 }
 

@@ -51,7 +51,11 @@ export async function importGguf(source: string, options: ImportOptions): Promis
     const planned = local ? { ...local, fetchBytes: 0 } : await plannedModel(wanted, fetching);
     return tellPlan(planned, { server, before: before !== null, options });
   }
-  if (before && !(await confirm(`${options.as} is at ${server.name} already. Replace it?`, options))) return EXIT.ok;
+  if (
+    before &&
+    !(await confirm(`${options.as} is at ${server.name} already. Replace it?`, { ...options, done: "replaced" }))
+  )
+    return EXIT.ok;
   await using fetched: FetchedModel | null = local
     ? null
     : await fetchModel(wanted, { config, fetching, log, terminal });

@@ -1,7 +1,7 @@
 import { EXIT, MusterError } from "../errors.ts";
 import { readManifest } from "../store/manifest.ts";
 import { removePin, writePin } from "../store/pins.ts";
-import { volumeError } from "../store/volume-error.ts";
+import { changeError } from "./change-error.ts";
 import { findAllStored } from "./find-stored.ts";
 import { openVolume } from "./open-volume.ts";
 import { print } from "./output.ts";
@@ -22,7 +22,7 @@ export async function pin(command: "pin" | "unpin", names: string[], options: Pi
       if (!wanted) await removePin(layout, model.key);
       else await writePin(layout, model.key);
     } catch (error) {
-      throw volumeError(error, config.modelCacheDir);
+      throw changeError(error, config.modelCacheDir, command);
     }
     // A removal may have begun before it.
     if (!wanted || (await readManifest(layout, model.key))) {

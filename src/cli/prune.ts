@@ -14,6 +14,7 @@ import { usedBytes } from "../store/used-bytes.ts";
 import { volumeNow } from "../store/volume-clock.ts";
 import { volumeError } from "../store/volume-error.ts";
 import { keysOfType } from "./catalog-models.ts";
+import { changeError } from "./change-error.ts";
 import { confirm } from "./confirm.ts";
 import { openVolume, type Volume } from "./open-volume.ts";
 import { print } from "./output.ts";
@@ -56,7 +57,7 @@ export async function prune(options: PruneOptions): Promise<number> {
   if (!isNothing && !dryRun && !(await confirm(`Remove all of this, which frees ${bytes(freed)}?`, options)))
     return EXIT.ok;
   const models = await removeAll(choice, volume, dryRun).catch((error: unknown) => {
-    throw volumeError(error, config.modelCacheDir);
+    throw changeError(error, config.modelCacheDir, "prune");
   });
   const leftBehind = await sweep(garbage, { dryRun, signal });
   const swept = leftBehind.filter(({ outcome }) => outcome === "removed");

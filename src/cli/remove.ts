@@ -5,7 +5,7 @@ import { freedBytes } from "../store/disk-usage.ts";
 import type { Holder } from "../store/holds.ts";
 import { nameOf } from "../store/kept-revisions.ts";
 import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
-import { volumeError } from "../store/volume-error.ts";
+import { changeError } from "./change-error.ts";
 import { confirm } from "./confirm.ts";
 import { findAllStored } from "./find-stored.ts";
 import { openVolume } from "./open-volume.ts";
@@ -45,7 +45,7 @@ export async function remove(names: string[], options: RemoveOptions): Promise<n
       : await removeModel(layout, key, signal, (record) =>
           audit.note({ action: "removed", model: record, files: record.files }),
         ).catch((error: unknown) => {
-          throw volumeError(error, config.modelCacheDir);
+          throw changeError(error, config.modelCacheDir, "remove");
         });
     models.push({ key, location, bytes: size, outcome: result?.outcome ?? "planned" });
     if (result?.outcome === "held") failures.push(inUse(location, result.holders));

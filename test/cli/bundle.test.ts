@@ -16,6 +16,7 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { type Env, LAUNCHER, place, runMuster } from "../e2e/muster.ts";
 import { bytesOf, differences, filesBelow, wrongBlobs } from "../fetch/volume.ts";
+import { mountTmpfs, remountReadOnly } from "../store/mount.ts";
 import { until } from "../until.ts";
 import { BIG, CHAT, repos, TINY, TWIN, VISION, type VolumePlace, volumePlace } from "./volume-place.ts";
 
@@ -147,7 +148,7 @@ describe("export and import", () => {
     });
     // Fewer and larger ones take their names only when somebody has said so, and none of the old ones stays.
     const asked = await run("export", "--all", outside("split.tar"), "--part-size", "2MB");
-    expect(asked).toMatchObject({ code: 64, stderr: expect.stringContaining("--yes") });
+    expect(asked).toMatchObject({ code: 64, stderr: expect.stringMatching(/Nothing was written: .+\nhint .+--yes/) });
     expect(await run("export", "--all", outside("split.tar"), "--part-size", "2MB", "--yes")).toMatchObject({
       code: 0,
     });
@@ -421,6 +422,21 @@ describe("import", () => {
     const full = await runMuster(["import", outside("all.tar")], { ...far.env, MIN_FREE_GB: "1000000" });
     expect(full).toMatchObject({ code: 75, stderr: expect.stringMatching(/DISK_FULL: The bundle needs/) });
     expect(filesBelow(far.volume).filter((path) => !path.startsWith(".muster"))).toEqual([]);
+  });
+
+  it("says of a read-only mount that it is this import that needs it writable", async ({ skip }) => {
+    await run("export", "tiny", outside("tiny.tar"));
+    const volume = mountTmpfs(4 << 20, skip);
+    remountReadOnly(volume);
+    const { code, stderr } = await runMuster(["import", outside("tiny.tar")], {
+      ...far.env,
+      MODEL_CACHE_DIR: volume,
+      MIN_FREE_GB: "0",
+    });
+    expect(code).toBe(78);
+    expect(stderr).toMatch(
+      /error VOLUME_READ_ONLY: \S+ is on a read-only mount, .+\nhint Mount the volume writable for this `muster import`, or /,
+    );
   });
 
   it("of a bundle in which a bit has flipped adds the models that are right", async () => {

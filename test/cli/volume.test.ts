@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { parseConfig } from "../../src/config.ts";
@@ -7,6 +7,7 @@ import { createLayout } from "../../src/store/layout.ts";
 import { acquireLease } from "../../src/store/lease.ts";
 import { httpOf, LAUNCHER, runMuster, startMuster } from "../e2e/muster.ts";
 import { bytesOf, differences, filesBelow } from "../fetch/volume.ts";
+import { mountTmpfs, remountReadOnly } from "../store/mount.ts";
 import { until } from "../until.ts";
 import { BIG, CHAT, repos, TINY, TWIN, VISION, type VolumePlace, volumePlace } from "./volume-place.ts";
 
@@ -127,6 +128,23 @@ describe("remove", () => {
     expect(stderr).toMatch(/hint Stop that worker .+ and restart it\. Then run the same `muster remove` again\.\n$/);
     // On this machine it is known at once that the worker is gone.
     expect(await run("remove", TINY, "--yes")).toMatchObject({ code: 0 });
+  });
+
+  it("and the other commands that only change a volume say of a read-only mount what was run", async ({ skip }) => {
+    const mount = mountTmpfs(16 << 20, skip);
+    cpSync(at.here.volume, mount, { recursive: true, verbatimSymlinks: true });
+    remountReadOnly(mount);
+    for (const [command, ...args] of [
+      ["remove", TINY, "--yes"],
+      ["pin", TINY],
+      ["prune", "--max-size", "0B", "--yes"],
+    ]) {
+      const { code, stderr } = await runMuster([command!, ...args], { ...at.env, MODEL_CACHE_DIR: mount });
+      expect(code).toBe(78);
+      expect(stderr).toContain(
+        `error VOLUME_READ_ONLY: ${mount} is on a read-only mount.\nhint Mount the volume writable, then run the same \`muster ${command}\` again.\n`,
+      );
+    }
   });
 
   it("says to wait for a command that uses a model", async () => {

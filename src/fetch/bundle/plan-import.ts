@@ -97,7 +97,9 @@ function placeOf(model: BundledModel, file: FileSpec, layout: Layout): string {
 
 /** What a fetch is told to run again is this import here. */
 export function inOwnWords(error: MusterError): MusterError {
-  const hint = error.hint.replaceAll("`muster sync`", "the same `muster import`");
+  const hint = error.hint
+    .replaceAll("for one `muster sync`", "for this `muster import`")
+    .replaceAll("`muster sync`", "the same `muster import`");
   return hint === error.hint
     ? error
     : new MusterError(error.code, error.message, { ...error, hint, cause: error.cause });
