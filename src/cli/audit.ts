@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { EXIT } from "../errors.ts";
+import { EXIT, MusterError } from "../errors.ts";
 import { bytes } from "../fetch/progress-log.ts";
 import { redactData } from "../redact.ts";
 import type { Catalog } from "../select/worker-types.ts";
 import { AuditReader, type AuditReading } from "../store/audit/audit-reader.ts";
-import type { AuditEntry } from "../store/audit/entry.ts";
+import type { AuditAction, AuditEntry } from "../store/audit/entry.ts";
 import { createLayout } from "../store/layout.ts";
 import { manifestKey } from "../store/manifest.ts";
 import { catalogIfReadable } from "./catalog-models.ts";
@@ -12,6 +12,10 @@ import { print, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
 const LOOK_MS = 500;
+const ACTIONS = Object.keys({
+  ...{ fetched: true, repaired: true, updated: true, imported: true, exported: true, pushed: true, archived: true },
+  ...{ removed: true, pruned: true, swept: true, pinned: true, unpinned: true, locked: true, unlocked: true },
+} satisfies Record<AuditAction, true>);
 
 export interface AuditOptions extends GlobalOptions {
   /** Milliseconds back from now, or of the clock (Date.now). */
@@ -25,11 +29,17 @@ export interface AuditOptions extends GlobalOptions {
 export async function audit(options: AuditOptions): Promise<number> {
   const { config, log } = setup({ logTo: "stderr", logFile: false, quiet: true });
   const layout = createLayout(config.modelCacheDir, config.hfHubCache, config.ollamaModels);
-  const isWanted = filter(options, options.model === undefined ? null : await catalogIfReadable(config, log));
+  const { model } = options;
+  const isNamed = model === undefined ? () => true : named(model, await catalogIfReadable(config, log));
+  const isWanted = filter(options, isNamed);
   const reader = new AuditReader(layout.audit);
   const { follow = false } = options;
   const wanted = ({ entries, unreadable }: AuditReading) => ({ entries: entries.filter(isWanted), unreadable });
-  const first = wanted(await reader.next({ isLast: !follow }));
+  const trail = await reader.next({ isLast: !follow });
+  refuseUnknown(options.action ?? [], trail);
+  if (!trail.entries.some(isNamed) && model !== undefined)
+    process.stderr.write(`No entry of the trail names ${JSON.stringify(model)}.\n`);
+  const first = wanted(trail);
   if (!follow) {
     print(first, options, () => told(first));
     return EXIT.ok;
@@ -44,14 +54,27 @@ export async function audit(options: AuditOptions): Promise<number> {
   }
 }
 
-function filter({ since, model, action }: AuditOptions, catalog: Catalog | null): (entry: AuditEntry) => boolean {
+/** An action that a newer version has noted is known by that. */
+function refuseUnknown(actions: readonly string[], { entries }: AuditReading): void {
+  const known = new Set([...ACTIONS, ...entries.map(({ action }) => action)]);
+  const unknown = actions.find((action) => !known.has(action));
+  if (unknown === undefined) return;
+  throw new MusterError("USAGE", `--action is ${JSON.stringify(unknown)}, which nothing on a volume is noted as.`, {
+    hint: `Give --action one of: ${[...known].join(", ")}.`,
+  });
+}
+
+function filter({ since, action }: AuditOptions, isNamed: (entry: AuditEntry) => boolean) {
   const from = since === undefined ? null : "at" in since ? since.at : Date.now() - since.ago;
-  const keys = new Set((catalog?.models.get(model ?? "")?.variants ?? []).map(manifestKey));
-  return (entry) =>
+  return (entry: AuditEntry) =>
     (from === null || Date.parse(entry.time) >= from) &&
     (action === undefined || action.includes(entry.action)) &&
-    (model === undefined ||
-      (entry.model !== null && (keys.has(entry.model.key) || namesOf(entry.model).includes(model))));
+    isNamed(entry);
+}
+
+function named(name: string, catalog: Catalog): (entry: AuditEntry) => boolean {
+  const keys = new Set((catalog.models.get(name)?.variants ?? []).map(manifestKey));
+  return ({ model }) => model !== null && (keys.has(model.key) || namesOf(model).includes(name));
 }
 
 function namesOf({ key, source, location, revision }: NonNullable<AuditEntry["model"]>): string[] {

@@ -56,7 +56,19 @@ it("tells what each command has done to the volume, and who ran it", async () =>
     /^\d{4}-\d\d-\d\d [\d:]{8} {2}fetched {3}huggingface:acme\/tiny@[0-9a-f]{12} {2}[\d.]+ MB in \d+ files {2}from 127\.0\.0\.1:\d+ by \S+@\S+: sync\n/,
   );
   expect(named.stdout.trim().split("\n")).toHaveLength(3);
-  expect(await run("audit", "--model", "no/such")).toMatchObject({ code: 0, stdout: "Nothing is recorded of that\n" });
+  expect(await run("audit", "--model", "no/such")).toMatchObject({
+    ...{ code: 0, stdout: "Nothing is recorded of that\n" },
+    stderr: 'No entry of the trail names "no/such".\n',
+  });
+  // Of one that is named there may be nothing that is asked for.
+  expect(await run("audit", "--model", "tiny", "--action", "locked")).toMatchObject({
+    ...{ code: 0, stdout: "Nothing is recorded of that\n", stderr: "" },
+  });
+  const unknown = await run("audit", "--action", "removed", "--action", "nope");
+  expect(unknown).toMatchObject({ code: 64, stdout: "" });
+  expect(unknown.stderr).toMatch(
+    /^error USAGE: --action is "nope", .+\nhint Give --action one of: fetched, .+, unlocked\.\n$/,
+  );
   expect(await run("audit", "--since", "yesterday")).toMatchObject({ code: 64 });
 });
 
