@@ -5,6 +5,7 @@ import { addCatalogCommands } from "./cli/catalog-commands.ts";
 import { groupCommands, OTHERS } from "./cli/command-groups.ts";
 import { addRevisionCommands } from "./cli/revision-commands.ts";
 import { addToolCommands } from "./cli/tool-commands.ts";
+import { usageError, wantsJson } from "./cli/usage-error.ts";
 import { addVolumeCommands } from "./cli/volume-commands.ts";
 import { EXIT } from "./errors.ts";
 import { VERSION } from "./system.ts";
@@ -18,6 +19,9 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+const args = process.argv.slice(2);
+const isJson = wantsJson(args);
+
 const program = new Command("muster")
   .description("The entrypoint agent of AI workers: detect, select, fetch, register, serve.")
   .version(VERSION, "-V, --version")
@@ -25,6 +29,7 @@ const program = new Command("muster")
   .commandsGroup(OTHERS)
   .helpCommand("help [command]", "display help for command")
   .configureHelp({ showGlobalOptions: true })
+  .configureOutput(isJson ? { writeErr: () => undefined } : {})
   .addHelpText(
     "after",
     "\nSettings come from the environment; docs/configuration.md lists them.\nExit codes: 0 done, 1 failed, 64 wrong usage, 75 try again, 78 configuration or authorization.",
@@ -271,4 +276,8 @@ try {
   if (!(error instanceof CommanderError)) throw error;
   // Help and version that were asked for end well; everything else commander says is about wrong usage.
   process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (isJson && error.exitCode !== 0) {
+    const { printError } = await import("./cli/output.ts");
+    printError(usageError(error, program, args), { json: true });
+  }
 }

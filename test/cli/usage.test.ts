@@ -90,6 +90,30 @@ describe.concurrent("wrong usage ends with 64 and says why", () => {
   });
 });
 
+describe.concurrent("with --json wrong usage is JSON, like every other error", () => {
+  test.for<[string, string, string]>([
+    ["list --json --sort bad", "option '--sort <order>' argument 'bad' is invalid", "muster list"],
+    ["show --json", "missing required argument 'model'", "muster show"],
+    ["list --nonsense --json", "unknown option '--nonsense'", "muster list"],
+    ["run chat --json --timeout never Hi", "Allowed: a number above 0.", "muster run chat"],
+    ["catalog nonsense --json", "unknown command 'nonsense'", "muster catalog"],
+    ["run --json", "unknown option '--json'", "muster run"],
+    ["nonsense --json", "unknown command 'nonsense'", "muster"],
+  ])("%s", async ([line, said, command], { expect }) => {
+    const { code, stdout, stderr } = await runMuster(line.split(" "), { LOG_FILE: "none" });
+    expect({ code, stdout }).toEqual({ code: 64, stdout: "" });
+    const { error } = JSON.parse(stderr) as { error: { code: string; message: string; hint: string } };
+    expect(error).toMatchObject({ code: "USAGE", hint: `\`${command} --help\` shows how it is used.` });
+    expect(error.message).toContain(said);
+  });
+
+  test("but for help, and for an engine's own option", async ({ expect }) => {
+    expect((await runMuster(["list", "--json", "--help"], {})).stdout).toMatch(/^Usage: muster list /);
+    const { code, stderr } = await runMuster(["start", "--nonsense", "--", "engine", "--json"], {});
+    expect({ code, stderr }).toEqual({ code: 64, stderr: "error: unknown option '--nonsense'\n" });
+  });
+});
+
 describe.concurrent("output that nobody reads", () => {
   // `true` is gone before the first line comes.
   const unread = (args: string, env: Env) =>
