@@ -7,17 +7,13 @@ import { addRevisionCommands } from "./cli/revision-commands.ts";
 import { addToolCommands } from "./cli/tool-commands.ts";
 import { usageError, wantsJson } from "./cli/usage-error.ts";
 import { addVolumeCommands } from "./cli/volume-commands.ts";
+import { watchOutput } from "./cli/watch-output.ts";
 import { EXIT } from "./errors.ts";
 import { VERSION } from "./system.ts";
 
 enableCompileCache();
 
-// A line nobody reads any more (`muster sync | head -1`) is no reason to leave the work undone.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
-}
+watchOutput();
 
 const args = process.argv.slice(2);
 const isJson = wantsJson(args);

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { describe, test } from "vitest";
 import { VERSION } from "../../src/system.ts";
 import { type Env, LAUNCHER, place, runMuster } from "../e2e/muster.ts";
@@ -134,5 +135,30 @@ describe.concurrent("output that nobody reads", () => {
     using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url });
     expect((await unread("sync", here.env)).stderr).toBe("exit code 78\n");
     expect((await unread("sync --json no-such-model", here.env)).stderr).toBe("exit code 64\n");
+  });
+});
+
+describe.skipIf(!existsSync("/dev/full")).concurrent("output that a full disk does not take", () => {
+  const intoFull = (args: string, env: Env, streams = ">/dev/full") =>
+    runMuster(["-c", `"${LAUNCHER}" ${args} ${streams}`], env, { command: ["sh"] });
+  const said = {
+    code: 1,
+    stderr: "error: standard output cannot be written: ENOSPC: no space left on device, write\n",
+  };
+
+  test("is told in one line, and the work is done", async ({ expect }) => {
+    await using hub = await startMiniLmHub();
+    using here = place({ WORKER_TYPE: "embedding", HF_ENDPOINT: hub.url });
+    expect(await intoFull("list", here.env)).toMatchObject(said);
+    // It says before that an optional model is not to be had.
+    const { code, stderr } = await intoFull("sync", here.env);
+    expect({ code, last: stderr.split("\n").slice(-2).join("\n") }).toEqual({ code: 1, last: said.stderr });
+    expect(JSON.parse((await runMuster(["list", "--json"], here.env)).stdout).models).toHaveLength(1);
+    expect(await intoFull("list", here.env, ">/dev/full 2>&1")).toMatchObject({ code: 1, stdout: "", stderr: "" });
+  });
+
+  test("keeps the exit code of what failed", async ({ expect }) => {
+    using here = place({ WORKER_TYPES_FILE: "/nowhere" });
+    expect(await intoFull("plan", here.env, "2>/dev/full")).toMatchObject({ code: 78 });
   });
 });
