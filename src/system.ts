@@ -1,9 +1,10 @@
-import { access, constants, mkdir } from "node:fs/promises";
+import { access, constants } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import checkDiskSpaceModule from "check-disk-space";
 import manifest from "../package.json" with { type: "json" };
 import { MusterError } from "./errors.ts";
+import { makeLevels } from "./make-levels.ts";
 
 export const VERSION = manifest.version;
 
@@ -50,7 +51,7 @@ export async function stateDirectory(configured: string | null): Promise<string>
       ];
   for (const [position, folder] of candidates.entries()) {
     try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeLevels(folder, 0o700);
       await access(folder, constants.W_OK);
       return folder;
     } catch (cause) {

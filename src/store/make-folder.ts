@@ -1,33 +1,13 @@
-import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { hasSystemCode, MusterError } from "../errors.ts";
+import { makeLevels } from "../make-levels.ts";
 
-/** For folders above it that are removed in the meantime. */
-const ATTEMPTS = 5;
-
-/**
- * `mkdir -p`, level by level. Node's own says ENOENT for a read-only file system, and never ends on one that says it of a
- * folder whose parent is there, as /proc does.
- */
+/** `mkdir -p` on a volume. Throws VOLUME_NOT_WRITABLE where its file system takes no folders. */
 export async function makeFolder(folder: string): Promise<void> {
-  const parent = dirname(folder);
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await makeOne(folder);
-    } catch (error) {
-      if (!hasSystemCode(error, "ENOENT") || parent === folder) throw error;
-      if (attempt === ATTEMPTS) throw takesNone(parent, error);
-    }
-    await makeFolder(parent);
-  }
-}
-
-async function makeOne(folder: string): Promise<void> {
   try {
-    await mkdir(folder);
+    await makeLevels(folder);
   } catch (error) {
-    // Whatever the file system says of one that is there.
-    if (!(await stat(folder).catch(() => null))?.isDirectory()) throw error;
+    throw hasSystemCode(error, "ENOENT") ? takesNone(dirname(error.path ?? folder), error) : error;
   }
 }
 

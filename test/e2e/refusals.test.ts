@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "vitest";
-import { place, runMuster, startMuster } from "./muster.ts";
+import { LAUNCHER, place, runMuster, startMuster } from "./muster.ts";
 import { closedPort, startMiniLmHub, startTestCoordinator } from "./services.ts";
 import { AS_SOMEBODY, canBeSomebody } from "./somebody.ts";
 
@@ -40,6 +40,17 @@ test.skipIf(!canBeSomebody).concurrent("a private folder that may not be written
   expect(code).toBe(78);
   expect(stdout).toMatch(/FATAL STATE_DIR \S+ cannot be written \(EACCES\)\. code=CONFIG_INVALID hint=Set STATE_DIR/);
 });
+
+test
+  .skipIf(process.platform !== "linux")
+  .concurrent("a state directory where no folder can be made", async ({ expect }) => {
+    using here = place({ WORKER_TYPE: "embedding", STATE_DIR: "/proc/muster" });
+    // What never ends hears no SIGTERM either.
+    const command = ["timeout", "--signal=KILL", "40", LAUNCHER];
+    const { code, stdout } = await runMuster(["start"], here.env, { command });
+    expect(code).toBe(78);
+    expect(stdout).toContain("FATAL STATE_DIR /proc/muster cannot be written (ENOENT). code=CONFIG_INVALID");
+  });
 
 test.concurrent("a token that the coordinator does not take is told, and the worker stays to try again", async ({
   expect,
