@@ -66,7 +66,11 @@ export async function archive(name: string, folder: string, options: ArchiveOpti
     });
   }
   const verb = copy ? "Copy" : "Move";
-  if (!dryRun && !copy && !(await confirm(`Move ${model.location} (${bytes(model.bytes)}) to ${folder}?`, options)))
+  if (
+    !dryRun &&
+    !copy &&
+    !(await confirm(`Move ${model.location} (${bytes(model.bytes)}) to ${folder}?`, { ...options, done: "moved" }))
+  )
     return EXIT.ok;
   await using fetching = await openFetch(config, log, signal);
   const target = await openTarget(folder, model, { ...fetching, stateFolder: () => stateDirectory(config.stateDir) });
