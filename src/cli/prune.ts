@@ -4,9 +4,11 @@ import { bytes } from "../fetch/progress-log.ts";
 import type { StoredModel } from "../model.ts";
 import { openCatalog } from "../plan.ts";
 import { findWorkerType } from "../select/worker-types.ts";
+import { keepBallast, withBallast } from "../store/ballast.ts";
 import { chooseRemovals, type PruneChoice } from "../store/choose-removals.ts";
 import { liveHolds } from "../store/holds.ts";
 import { supersededRevisions } from "../store/kept-revisions.ts";
+import type { Layout } from "../store/layout.ts";
 import { type RemovalOutcome, removeModel } from "../store/remove-model.ts";
 import { findGarbage } from "../store/sweep/find-garbage.ts";
 import type { Garbage } from "../store/sweep/garbage.ts";
@@ -59,7 +61,8 @@ export async function prune(options: PruneOptions): Promise<number> {
   const models = await removeAll(choice, volume, dryRun).catch((error: unknown) => {
     throw changeError(error, config.modelCacheDir, "prune");
   });
-  const leftBehind = await sweep(garbage, { dryRun, signal });
+  const leftBehind = await sweep(garbage, { dryRun, signal, layout });
+  if (!dryRun && !isNothing) await keepBallast(layout);
   const swept = leftBehind.filter(({ outcome }) => outcome === "removed");
   if (swept.length > 0) {
     const sweptBytes = swept.reduce((sum, each) => sum + each.bytes, 0);
@@ -136,20 +139,25 @@ async function removeAll({ removals }: PruneChoice, { layout, audit, signal }: V
   return done;
 }
 
-async function sweep(garbage: readonly Garbage[], { dryRun, signal }: { dryRun: boolean; signal: AbortSignal }) {
+async function sweep(
+  garbage: readonly Garbage[],
+  { dryRun, signal, layout }: { dryRun: boolean; signal: AbortSignal; layout: Layout },
+) {
   const swept: { kind: Garbage["kind"]; path: string; bytes: number; outcome: string }[] = [];
   // Kind after kind, because leases tell whose the others were; of a kind many at once, because some have to be watched.
   for (const kind of new Set(garbage.map((each) => each.kind))) {
     const all = garbage.filter((each) => each.kind === kind);
-    const outcomes = await mapSome(all, AT_ONCE, async (each) => (dryRun ? "planned" : removeOne(each, signal)));
+    const outcomes = await mapSome(all, AT_ONCE, async (each) =>
+      dryRun ? "planned" : removeOne(each, layout, signal),
+    );
     swept.push(...all.map(({ path, bytes: size }, index) => ({ kind, path, bytes: size, outcome: outcomes[index]! })));
   }
   return swept;
 }
 
-async function removeOne({ path, remove }: Garbage, signal: AbortSignal): Promise<string> {
+async function removeOne({ path, remove }: Garbage, layout: Layout, signal: AbortSignal): Promise<string> {
   try {
-    return (await remove(signal)) ? "removed" : "in use";
+    return (await withBallast(layout, () => remove(signal))) ? "removed" : "in use";
   } catch (error) {
     signal.throwIfAborted();
     // One that cannot be removed keeps none of the others.

@@ -1,6 +1,7 @@
 import { hasSystemCode, MusterError, toMusterError } from "../errors.ts";
 import type { ModelSpec } from "../model.ts";
 import type { AuditAction } from "../store/audit/entry.ts";
+import { keepBallast } from "../store/ballast.ts";
 import { acquireLease, type Lease } from "../store/lease.ts";
 import { type ModelStore, storeOf } from "../store/model-store.ts";
 import { volumeError } from "../store/volume-error.ts";
@@ -55,6 +56,7 @@ export async function holding<Result>(
   }).catch((error: unknown) => {
     throw volumeError(error, context.volume);
   });
+  await keepBallast(context.layout);
   if (hasWaited) progress.onLeaseWait?.(performance.now() - startedAt);
   try {
     const signal = context.signal ? AbortSignal.any([context.signal, lease.lost]) : lease.lost;

@@ -29,6 +29,8 @@ export interface Layout {
   scrub: string;
   /** Who did what to the volume: a file a host. */
   audit: string;
+  /** Given up where there is no room left to remove anything. */
+  ballast: string;
   /** The folder that is nobody's but muster's; the digests for `sha256sum -c` stand beside it. */
   own: string;
   checksums: string;
@@ -128,6 +130,7 @@ export function createLayout(
     removal: (key) => join(own, "removing", `${key}.json`),
     scrub: join(own, "scrub.json"),
     audit: join(own, "audit"),
+    ballast: join(own, "ballast"),
     own,
     checksums: join(volume, "checksums.txt"),
     hub: hubLayout(hubCache),

@@ -2,6 +2,7 @@ import { readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { hasSystemCode } from "../errors.ts";
 import type { StoredModel } from "../model.ts";
+import { keepBallast, withBallast } from "./ballast.ts";
 import { type Holder, liveHolds } from "./holds.ts";
 import { holdersOf } from "./inventory.ts";
 import { forgetUse } from "./last-use.ts";
@@ -43,8 +44,10 @@ export async function removeModel(
     const record = await readManifest(layout, key);
     if (!record) return { outcome: "absent" };
     const [shown, hidden] = [layout.manifest(key), layout.removal(key)];
-    await makeFolder(layout.removals);
-    await move(shown, hidden);
+    await withBallast(layout, async () => {
+      await makeFolder(layout.removals);
+      await move(shown, hidden);
+    });
     const holders = holdersOf(record, await liveHolds(layout));
     const isPinned = (await readPin(layout, key)) !== null;
     if (holders.length > 0 || isPinned) {
@@ -83,7 +86,7 @@ async function withLease(
   work: (lease: Lease) => Promise<RemovalOutcome>,
 ): Promise<RemovalOutcome> {
   const name = storeOf(layout, source).leaseName(location);
-  const lease = await tryLease(layout.lease(name), { what: name, signal });
+  const lease = await withBallast(layout, () => tryLease(layout.lease(name), { what: name, signal }));
   if (!lease) return { outcome: "busy" };
   try {
     return await work(lease);
@@ -94,9 +97,10 @@ async function withLease(
 
 async function finish(layout: Layout, record: StoredModel, signal: AbortSignal): Promise<RemovalOutcome> {
   const kept = await listManifests(layout);
-  await storeOf(layout, record.source).unpublish(record, kept, signal);
+  await withBallast(layout, () => storeOf(layout, record.source).unpublish(record, kept, signal));
   if (!kept.some(({ key }) => key === record.key)) await forgetUse(layout, record.key);
   await rm(layout.removal(record.key), { force: true });
+  await keepBallast(layout);
   return { outcome: "removed" };
 }
 
