@@ -135,7 +135,7 @@ const hasTerminal = spawnSync("script", ["-qec", "true", "/dev/null"]).status ==
 
 test.skipIf(!hasTerminal).concurrent("on a terminal it draws bars in place of log lines", async ({ expect }) => {
   await using hub = await startMiniLmHub(2 << 20);
-  hub.faults.slow = { host: "cdn", bytesPerSecond: 4 << 20 };
+  hub.faults.slow = { host: "cdn", bytesPerSecond: 512 << 10 };
   using here = somewhere(hub, { TERM: "xterm" });
   const command = ["script", "-qec", `stty cols 120; ${LAUNCHER} sync`, "/dev/null"];
   const { code, stdout } = await runMuster([], here.env, { command });
