@@ -134,7 +134,9 @@ describe("a file", () => {
     const server = await startFileServer(content);
     const nowhere = `${partialPath(folder, digest)}/below-a-file`;
     await fetchFile(server);
-    await expect(fetchFile(server, { job: { folder: nowhere } })).rejects.toMatchObject({ code: "VOLUME_NOT_WRITABLE" });
+    await expect(fetchFile(server, { job: { folder: nowhere } })).rejects.toMatchObject({
+      code: "VOLUME_NOT_WRITABLE",
+    });
     await fetchFile(server);
     await expectNothingLeft();
   });
