@@ -4,8 +4,10 @@ import type { Slot } from "./slots.ts";
 
 /** Where a file is digested: on this thread or another. Works in the order it is told, and says when each step is done. */
 export interface Digester {
-  /** Bytes that may be under way. */
+  /** Bytes that may be under way from memory. */
   readonly capacity: number;
+  /** Bytes of the file that it may be told to read at a time: a thread that is busy is long in telling it of more. */
+  readonly readAhead: number;
   /** False where it cannot see the slot. */
   takes(slot: Slot): boolean;
   update(slot: Slot, from: number, length: number, done: () => void): void;
@@ -41,7 +43,7 @@ export class DigestFeed {
     this.#readOn();
   }
 
-  /** Milliseconds so far that a connection waited which the digest had everything from in order: the digest is slower. */
+  /** Milliseconds so far that connections waited for the digest: it is slower. */
   get waitedMs(): number {
     return this.#waitedMs + (this.#waitsSince === null ? 0 : performance.now() - this.#waitsSince);
   }
@@ -61,9 +63,11 @@ export class DigestFeed {
       });
     }
     this.#readOn();
+    // With holes several connections are at work: the next bytes would not come in order, and the link had better not idle.
+    const { done } = this.#partial;
     const behind = end - this.#position + this.#underWay;
-    if (behind <= this.#digester.capacity || behind > WITHIN_REACH || end < this.#prefix) return null;
-    if (inOrder) this.#waitsSince ??= performance.now();
+    if (done.length > 1 || behind <= this.#digester.capacity || behind > WITHIN_REACH) return null;
+    this.#waitsSince ??= performance.now();
     return this.#fallTo(this.#digester.capacity / 2);
   }
 
@@ -91,7 +95,7 @@ export class DigestFeed {
   #readOn(): void {
     if (this.#closed) return;
     const end = this.#prefix;
-    while (this.#position < end && this.#underWay < this.#digester.capacity) {
+    while (this.#position < end && this.#underWay < this.#digester.readAhead) {
       const next = Math.min(end, this.#position + READ_BYTES);
       const length = next - this.#position;
       this.#position = next;

@@ -18,6 +18,8 @@ export function localDigester({ fd, algorithm, size }: DigestStart): Digester {
   let failure: unknown = null;
   return {
     capacity: 1 << 20,
+    // Read at once.
+    readAhead: 1 << 20,
     takes: () => true,
     update(slot, from, length, done) {
       digest.update(slot.bytes.subarray(from, from + length));
@@ -54,6 +56,8 @@ type FromDigester =
 
 /** Bytes on their way to another thread: enough to keep it busy, little enough to stay in the cache. */
 const CAPACITY = 4 << 20;
+/** Enough for as long as a thread with many connections takes for one turn of them all. */
+const READ_AHEAD = 32 << 20;
 
 /** Digests for another thread that shares its memory. */
 export function serveDigests(port: MessagePort): void {
@@ -110,6 +114,7 @@ export class RemoteDigests {
     this.#send({ type: "open", id, ...start });
     return {
       capacity: CAPACITY,
+      readAhead: READ_AHEAD,
       takes: (slot: Slot) => slot.offset !== null,
       update: (slot, from, length, done) => {
         file.steps.push(done);

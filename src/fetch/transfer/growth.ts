@@ -1,7 +1,13 @@
 import { type EventLoopUtilization, type Performance, performance } from "node:perf_hooks";
+import { Throughput } from "./throughput.ts";
 
-/** How long throughput is watched before and after a change. */
+/** How long throughput is watched at a time. */
 const WINDOW_MS = 25;
+/**
+ * Bytes come in bursts, and a thread is kept waiting by others: what more connections bring is compared with this while
+ * before, and they are given up only after that while.
+ */
+const JUDGED_MS = { before: 250, after: 200 };
 const FACTOR = 4;
 /** As many at the most before the first byte has come: only then it shows whether they bring more. */
 const UNSEEN = 16;
@@ -37,6 +43,8 @@ export class Growth {
   #target = 1;
   /** Before the last growth, while that is on trial. */
   #trial: { target: number; rate: number; since: number; settled: boolean } | null = null;
+  /** With the connections of now. */
+  readonly #throughput = new Throughput();
   #heldUntil = 0;
   #holdMs = HOLD_MS.least;
   #bytes = 0;
@@ -64,9 +72,8 @@ export class Growth {
 
   /** What is counted is counted from now on: where work begins, a while without any says nothing about the link. */
   begin(): void {
-    this.#bytes = 0;
-    this.#windowStart = this.#clock.now();
-    this.#utilization = this.#clock.eventLoopUtilization();
+    this.#throughput.clear();
+    this.#openWindow();
   }
 
   count(bytes: number): void {
@@ -87,31 +94,42 @@ export class Growth {
     if (elapsed < WINDOW_MS) return false;
     if (waitedMs - this.#waitedMs > HELD_UP.share * elapsed) this.#hold(HELD_UP.ms);
     this.#waitedMs = waitedMs;
-    const rate = this.#bytes / elapsed;
     this.#hasBegun ||= this.#bytes > 0;
+    this.#throughput.add(this.#bytes, elapsed);
     const busy = this.#clock.eventLoopUtilization(this.#utilization).utilization;
-    this.begin();
+    this.#openWindow();
     if (this.#trial) {
       // What connections bring that are being made says nothing.
       if (areNew && this.#hasBegun && now - this.#trial.since < PATIENCE_MS) return false;
       if (!this.#trial.settled && this.#hasBegun) {
         this.#trial.settled = true;
+        this.#throughput.clear();
         return false;
       }
-      const { target, rate: before } = this.#trial;
+      const { target, rate } = this.#trial;
+      const bringsMore = this.#throughput.rate >= rate * GAIN;
+      if (this.#hasBegun && !bringsMore && this.#throughput.ms < JUDGED_MS.after) return false;
       this.#trial = null;
-      if (this.#hasBegun && rate < before * GAIN) {
+      if (this.#hasBegun && !bringsMore) {
         this.#target = target;
+        this.#throughput.clear();
         this.#hold(this.#holdMs);
         this.#holdMs = Math.min(2 * this.#holdMs, HOLD_MS.most);
         return true;
       }
     }
+    this.#throughput.keep(JUDGED_MS.before);
     const most = this.#hasBegun ? this.#most : Math.min(UNSEEN, this.#most);
     if (!hasMore || busy > BUSY || now < this.#heldUntil || this.#target >= most) return false;
-    this.#trial = { target: this.#target, rate, since: now, settled: false };
+    this.#trial = { target: this.#target, rate: this.#throughput.rate, since: now, settled: false };
     this.#target = Math.min(most, this.#target * FACTOR);
     return false;
+  }
+
+  #openWindow(): void {
+    this.#bytes = 0;
+    this.#windowStart = this.#clock.now();
+    this.#utilization = this.#clock.eventLoopUtilization();
   }
 
   #hold(ms: number): void {

@@ -21,7 +21,7 @@ const FIRST = 48;
  * A piece takes about so long, and so many times as long as the server takes to answer: requests cost little then, and
  * bytes come nearly in order, which the digest wants. Towards the end, and on trial, pieces are shorter.
  */
-const LEAST_MS = 250;
+const LASTING_MS = { alone: 250, least: 60 };
 const LATENCIES = { usual: 20, least: 4 };
 const TRIAL_MS = 200;
 
@@ -153,9 +153,12 @@ export class Scheduler {
     const idle = Math.max(1, Math.min(target - connections, freePlaces(this.#limits) + 1));
     if (rate === 0)
       return Math.max(PIECE.least, Math.min(PIECE.usual, Math.ceil(unclaimed / Math.max(idle, this.#first))));
-    const lasting = (latencies: number) => rate * Math.max(LEAST_MS, latencies * file.latency);
-    const most = onTrial ? rate * TRIAL_MS : Math.max(PIECE.usual, lasting(LATENCIES.usual));
-    const share = Math.max(unclaimed / target, Math.min(lasting(LATENCIES.least), unclaimed / idle));
+    const answered = (latencies: number) => rate * latencies * file.latency;
+    // Others are digested after it: only one that is alone brings its bytes in order, however long it is.
+    const alone = target === 1 ? rate * LASTING_MS.alone : 0;
+    const most = onTrial ? rate * TRIAL_MS : Math.max(PIECE.usual, alone, answered(LATENCIES.usual));
+    const least = Math.max(rate * LASTING_MS.least, answered(LATENCIES.least));
+    const share = Math.max(unclaimed / (2 * target), Math.min(least, unclaimed / idle));
     return Math.max(PIECE.least, Math.round(Math.min(most, share)));
   }
 

@@ -64,3 +64,11 @@ it("counts what is under way as good as there", () => {
   expect(claims.coverOn([{ start: 0, end: MIB }])).toEqual([{ start: 0, end: 8 * MIB }]);
   expect(claims).toMatchObject({ size: 2, areNew: true, latency: 0 });
 });
+
+it("takes the quickest answer for how long the server takes: those after it waited for this thread", () => {
+  const claims = underWay(32, [1, 1, 0], 1_000);
+  const [first, second] = [...claims];
+  first!.begunAt = 100;
+  second!.begunAt = 140;
+  expect(claims.latency).toBe(100);
+});

@@ -204,3 +204,45 @@ it("makes connections wait for a digest that is slower, and no longer than that"
   expect(feed.waitedMs).toBe(waitedMs);
   partial.close();
 });
+
+/** Takes everything, and has done none of it yet. */
+function idleDigester(readAhead: number) {
+  const reads: number[] = [];
+  const digester: Digester = {
+    capacity: MIB,
+    readAhead,
+    takes: () => true,
+    update: () => undefined,
+    read: (end) => reads.push(end),
+    finish: () => Promise.resolve(""),
+    close: () => undefined,
+  };
+  return { digester, reads };
+}
+
+it("lets connections go on that leave holes: the next bytes are another one's, and the link would idle", async () => {
+  const content = randomBytes(5 * MIB);
+  const { partial } = openFile(content);
+  partial.note({ start: 4 * MIB, end: content.length });
+  const slot = pool.take();
+  const feed = new DigestFeed(partial, idleDigester(MIB).digester);
+  partial.note({ start: 0, end: 3 * MIB });
+  expect(feed.offer(slot, 0, { start: 3 * MIB - 1000, end: 3 * MIB })).toBeNull();
+  partial.note({ start: 3 * MIB, end: 4 * MIB });
+  expect(feed.offer(slot, 0, { start: 4 * MIB - 1000, end: 4 * MIB })).toBeInstanceOf(Promise);
+  expect(feed.waitedMs).toBeGreaterThan(0);
+  slot.release();
+  feed.close();
+  partial.close();
+});
+
+it("tells of no more to read than may be under way", () => {
+  const content = randomBytes(5 * MIB);
+  const { partial } = openFile(content);
+  partial.note({ start: 0, end: content.length });
+  const { digester, reads } = idleDigester(3 * MIB);
+  const feed = new DigestFeed(partial, digester);
+  expect(reads).toEqual([MIB, 2 * MIB, 3 * MIB]);
+  feed.close();
+  partial.close();
+});
