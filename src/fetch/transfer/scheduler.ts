@@ -22,7 +22,7 @@ const FIRST = 48;
  * bytes come nearly in order, which the digest wants. Towards the end, and on trial, pieces are shorter.
  */
 const LASTING_MS = { alone: 250, least: 60 };
-const LATENCIES = { usual: 20, least: 4 };
+const LATENCIES = { usual: 20, least: 1 };
 const TRIAL_MS = 200;
 
 /** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
