@@ -188,7 +188,7 @@ export class Lanes {
 }
 
 /** Threads hold little besides slots; a small young generation keeps it so. */
-const HEAP = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 128 };
+const HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 128 };
 
 function leastLoaded(lanes: readonly Lane[]): Lane {
   return lanes.reduce((least, lane) => (lane.load < least.load ? lane : least));
