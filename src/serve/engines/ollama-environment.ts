@@ -1,6 +1,8 @@
 import type { ModelSpec } from "../../model.ts";
 import { type EnginePlan, listenAddress } from "./engine-plan.ts";
-import { KEEP_ALIVE } from "./ollama-request.ts";
+
+/** For ever: which models are loaded is the plan's affair, and a job must not change it. */
+export const KEEP_ALIVE = -1;
 
 /** How Ollama is started for a plan: it is told everything by its environment. Pure. */
 export function ollamaVariables({ models, engineUrls }: EnginePlan): {

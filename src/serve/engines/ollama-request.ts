@@ -1,10 +1,8 @@
 import { jobError } from "../../job.ts";
 import type { ChatBody, ChatMessage, CompletionBody, ContentPart, EngineModel } from "./engine.ts";
+import { KEEP_ALIVE } from "./ollama-environment.ts";
 
 /** OpenAI's requests as Ollama's API takes them. Pure. */
-
-/** For ever: which models are loaded is the plan's affair, and a job must not change it. */
-export const KEEP_ALIVE = -1;
 
 export interface OllamaMessage {
   role: string;

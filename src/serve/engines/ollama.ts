@@ -9,7 +9,8 @@ import { type EngineHttp, engineHttp } from "./engine-http.ts";
 import { createAdapter } from "./ollama-adapter.ts";
 import { chatChunks, completionChunks } from "./ollama-chunks.ts";
 import { ollamaClient } from "./ollama-client.ts";
-import { chatRequest, generateRequest, KEEP_ALIVE, loadOptions, textsOf } from "./ollama-request.ts";
+import { KEEP_ALIVE } from "./ollama-environment.ts";
+import { chatRequest, generateRequest, loadOptions, textsOf } from "./ollama-request.ts";
 import { unlessBusy } from "./unless-busy.ts";
 
 const embedAnswer = z.object({ embeddings: z.array(z.array(z.number())), prompt_eval_count: z.number().nullish() });
