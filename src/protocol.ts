@@ -59,6 +59,12 @@ export const PROTOCOL_DEFAULTS = {
 /** What a worker takes for an interval of beats. */
 export const BEAT_MS = { min: 20, max: 600_000 } as const;
 
+/** A connection without an acknowledged beat for this many beats is taken for dead. */
+export const SILENT_BEATS = 2.5;
+
+/** Requests are flat: tools and JSON schemas reach a dozen levels. What is far deeper was made to overflow a stack. */
+export const MAX_INPUT_DEPTH = 100;
+
 const id = z.string().min(1).max(256);
 const jobErrorCode = z.enum(Object.keys(JOB_ERRORS) as [JobErrorCode, ...JobErrorCode[]]);
 const kind = z.enum(JOB_KINDS);

@@ -4,7 +4,7 @@ import { bytes } from "../fetch/progress-log.ts";
 import { redactData } from "../redact.ts";
 import type { Catalog } from "../select/worker-types.ts";
 import { AuditReader, type AuditReading } from "../store/audit/audit-reader.ts";
-import type { AuditAction, AuditEntry } from "../store/audit/entry.ts";
+import { AUDIT_ACTIONS, type AuditEntry } from "../store/audit/entry.ts";
 import { createLayout } from "../store/layout.ts";
 import { manifestKey } from "../store/manifest.ts";
 import { catalogIfReadable } from "./catalog-models.ts";
@@ -12,10 +12,6 @@ import { print, table } from "./output.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
 const LOOK_MS = 500;
-const ACTIONS = Object.keys({
-  ...{ fetched: true, repaired: true, updated: true, imported: true, exported: true, pushed: true, archived: true },
-  ...{ removed: true, pruned: true, swept: true, pinned: true, unpinned: true, locked: true, unlocked: true },
-} satisfies Record<AuditAction, true>);
 
 export interface AuditOptions extends GlobalOptions {
   /** Milliseconds back from now, or of the clock (Date.now). */
@@ -56,7 +52,7 @@ export async function audit(options: AuditOptions): Promise<number> {
 
 /** An action that a newer version has noted is known by that. */
 function refuseUnknown(actions: readonly string[], { entries }: AuditReading): void {
-  const known = new Set([...ACTIONS, ...entries.map(({ action }) => action)]);
+  const known = new Set([...AUDIT_ACTIONS, ...entries.map(({ action }) => action)]);
   const unknown = actions.find((action) => !known.has(action));
   if (unknown === undefined) return;
   throw new MusterError("USAGE", `--action is ${JSON.stringify(unknown)}, which nothing on a volume is noted as.`, {

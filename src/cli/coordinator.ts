@@ -6,7 +6,7 @@ import { openClientKeys, openTls, tokenSource } from "../coordinator/files.ts";
 import { openMemoryStore } from "../coordinator/stores/memory.ts";
 import { openSqliteStore } from "../coordinator/stores/sqlite.ts";
 import { EXIT, MusterError } from "../errors.ts";
-import { BEAT_MS } from "../protocol.ts";
+import { BEAT_MS, SILENT_BEATS } from "../protocol.ts";
 import { natsServers } from "../settings/nats.ts";
 import { type GlobalOptions, setup } from "./setup.ts";
 
@@ -94,18 +94,18 @@ function parseListen(listen: string): { host: string; port: number } {
   return { host: (host || "127.0.0.1").replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
-/** A worker waits this many beats for an acknowledgement: its jobs are to be its own for longer. */
-const LEASE_BEATS = 2.5;
 const LONGEST_MS = 3_600_000;
 
 function termsOf(options: CoordinatorFlags): { beatMs: number; leaseMs: number; graceMs: number } {
   const beatMs = milliseconds("--beat-ms", options.beatMs, BEAT_MS.max);
   const leaseMs = milliseconds("--lease-ms", options.leaseMs);
   const graceMs = milliseconds("--grace-ms", options.graceMs);
-  if (leaseMs > LEASE_BEATS * beatMs) return { beatMs, leaseMs, graceMs };
+  // For so long a worker waits for an acknowledgement: its jobs are to be its own for longer.
+  const silentMs = SILENT_BEATS * beatMs;
+  if (leaseMs > silentMs) return { beatMs, leaseMs, graceMs };
   throw new MusterError(
     "USAGE",
-    `--lease-ms is ${leaseMs}; with --beat-ms ${beatMs} it has to be more than ${LEASE_BEATS * beatMs} (${LEASE_BEATS} beats).`,
+    `--lease-ms is ${leaseMs}; with --beat-ms ${beatMs} it has to be more than ${silentMs} (${SILENT_BEATS} beats).`,
     { hint: `For example: muster coordinator --beat-ms ${beatMs} --lease-ms ${Math.ceil(4.5 * beatMs)}` },
   );
 }

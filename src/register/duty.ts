@@ -1,4 +1,4 @@
-import type { CoordinatorFrame, ModelReport } from "../protocol.ts";
+import { type CoordinatorFrame, type ModelReport, SILENT_BEATS } from "../protocol.ts";
 import type { Connection } from "./connection.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import type { DeskSession } from "./job-desk.ts";
@@ -22,9 +22,6 @@ export interface Duty {
   held(): boolean;
   stop(): void;
 }
-
-/** A connection without an acknowledged beat for this many beats is taken for dead. */
-const SILENT_BEATS = 2.5;
 
 /** A session from its welcome on: beats, reports of the models, jobs, and the watch over the acknowledgements. */
 export function startDuty({ connection, welcome, introducedAt, known, board, vitals, ...context }: DutyOptions): Duty {

@@ -73,8 +73,9 @@ export function errorAnswer(code: ErrorCode, message: string, retryAfterMs?: num
 
 /** Anything thrown while a request was answered. */
 export function toAnswer(thrown: unknown): Answer {
-  const { code, message } = toldOf(thrown);
-  const { retryAfterMs } = toMusterError(thrown).details;
+  const error = toMusterError(thrown);
+  const { code, message } = toldOf(error);
+  const { retryAfterMs } = error.details;
   return errorAnswer(code, message, typeof retryAfterMs === "number" ? retryAfterMs : undefined);
 }
 

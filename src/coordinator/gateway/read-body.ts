@@ -1,4 +1,5 @@
 import type * as z from "zod";
+import { MAX_INPUT_DEPTH } from "../../protocol.ts";
 import type { Call } from "./answer.ts";
 import { refusal } from "./refusal.ts";
 
@@ -36,13 +37,10 @@ async function readText(request: Call["request"], maxBytes: number): Promise<str
   }
 }
 
-/** As deep as workers take it: nothing that is meant is, and what has no end would overflow a stack. */
-const MAX_DEPTH = 100;
-
 function jsonOf(text: string): unknown {
   const body = parse(text);
-  if (isDeeperThan(MAX_DEPTH, body))
-    throw refusal("INVALID_INPUT", `The body is nested deeper than ${MAX_DEPTH} levels.`, FIX);
+  if (isDeeperThan(MAX_INPUT_DEPTH, body))
+    throw refusal("INVALID_INPUT", `The body is nested deeper than ${MAX_INPUT_DEPTH} levels.`, FIX);
   return body;
 }
 

@@ -1,9 +1,7 @@
 import type * as z from "zod";
 import type { MusterError } from "../../errors.ts";
 import { jobError } from "../../job.ts";
-
-/** Requests are flat: tools and JSON schemas reach a dozen levels. What is far deeper was made to overflow a stack. */
-const MAX_DEPTH = 100;
+import { MAX_INPUT_DEPTH } from "../../protocol.ts";
 
 /** The input of a job is not what its kind takes; `field` as the sender would write it: messages.0.content. */
 export function invalidInput(field: string, problem: string): MusterError {
@@ -34,7 +32,7 @@ export function checkSize(input: unknown, maxBytes: number): void {
     if (typeof value === "string") return spend(value.length);
     spend(8);
     if (typeof value !== "object" || value === null) return;
-    if (depth === MAX_DEPTH) throw invalidInput("input", `is nested deeper than ${MAX_DEPTH} levels`);
+    if (depth === MAX_INPUT_DEPTH) throw invalidInput("input", `is nested deeper than ${MAX_INPUT_DEPTH} levels`);
     if (Array.isArray(value)) for (const item of value) visit(item, depth + 1);
     else {
       for (const [key, item] of Object.entries(value)) {

@@ -2,21 +2,23 @@ import * as z from "zod";
 import type { FileSpec, StoredModel } from "../../model.ts";
 
 /** What is done to a volume, in the words of the commands. */
-export type AuditAction =
-  | "fetched"
-  | "repaired"
-  | "updated"
-  | "imported"
-  | "exported"
-  | "pushed"
-  | "archived"
-  | "removed"
-  | "pruned"
-  | "swept"
-  | "pinned"
-  | "unpinned"
-  | "locked"
-  | "unlocked";
+export const AUDIT_ACTIONS = [
+  "fetched",
+  "repaired",
+  "updated",
+  "imported",
+  "exported",
+  "pushed",
+  "archived",
+  "removed",
+  "pruned",
+  "swept",
+  "pinned",
+  "unpinned",
+  "locked",
+  "unlocked",
+] as const;
+export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 /** Who did it. */
 const actorSchema = z.object({
