@@ -51,7 +51,9 @@ export class DigestFeed {
   /** Bytes just written and noted. Gives a promise where the digest is the slower half and should be waited for. */
   offer(slot: Slot, from: number, { start, end }: Range): Promise<void> | null {
     if (this.#closed) return null;
-    const inOrder = start === this.#position && this.#digester.takes(slot);
+    const { capacity } = this.#digester;
+    // Behind much else a slot would be kept from connections for long.
+    const inOrder = start === this.#position && this.#underWay <= capacity && this.#digester.takes(slot);
     if (inOrder) {
       const length = end - start;
       slot.retain();
@@ -66,9 +68,9 @@ export class DigestFeed {
     // With holes several connections are at work: the next bytes would not come in order, and the link had better not idle.
     const { done } = this.#partial;
     const behind = end - this.#position + this.#underWay;
-    if (done.length > 1 || behind <= this.#digester.capacity || behind > WITHIN_REACH) return null;
+    if (done.length > 1 || behind <= capacity || behind > WITHIN_REACH) return null;
     this.#waitsSince ??= performance.now();
-    return this.#fallTo(this.#digester.capacity / 2);
+    return this.#fallTo(capacity / 2);
   }
 
   /** Hex. The whole file has to be there. Rejects when the feed is closed meanwhile. */

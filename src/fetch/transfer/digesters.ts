@@ -56,35 +56,53 @@ type FromDigester =
 
 /** Bytes on their way to another thread: enough to keep it busy, little enough to stay in the cache. */
 const CAPACITY = 4 << 20;
-/** Enough for as long as a thread with many connections takes for one turn of them all. */
-const READ_AHEAD = 32 << 20;
+/** As good as all there is: a thread with many connections, or a disk that makes it wait, is long in telling of more. */
+const READ_AHEAD = 256 << 20;
 
-/** Digests for another thread that shares its memory. */
+type Step = Extract<ToDigester, { type: "update" | "read" | "finish" }>;
+
+/** Digests for another thread that shares its memory: each file's steps in their order, files in turn. */
 export function serveDigests(port: MessagePort): void {
-  const digests = new Map<number, FileDigest>();
+  const files = new Map<number, { digest: FileDigest; steps: Step[] }>();
   let memory: Buffer | null = null;
-  port.on("message", (message: ToDigester) => {
-    if (message.type === "memory") {
-      memory = Buffer.from(message.memory);
-      return;
-    }
-    const { id } = message;
-    if (message.type === "open") digests.set(id, new FileDigest(message.fd, message.algorithm, message.size));
-    const digest = digests.get(id);
-    if (message.type === "close") digests.delete(id);
-    if (!digest || message.type === "open" || message.type === "close") return;
-    if (message.type === "finish") {
-      port.postMessage({ type: "digest", id, hex: digest.finish() } satisfies FromDigester);
-      digests.delete(id);
-      return;
+  let isAtWork = false;
+  const send = (message: FromDigester) => port.postMessage(message);
+
+  const take = (step: Step, digest: FileDigest) => {
+    const { id } = step;
+    if (step.type === "finish") {
+      files.delete(id);
+      return send({ type: "digest", id, hex: digest.finish() });
     }
     try {
-      if (message.type === "update") digest.update(memory!.subarray(message.offset, message.offset + message.length));
-      else digest.read(message.end);
+      if (step.type === "update") digest.update(memory!.subarray(step.offset, step.offset + step.length));
+      else digest.read(step.end);
     } catch (error) {
-      port.postMessage({ type: "failed", id, error } satisfies FromDigester);
+      send({ type: "failed", id, error });
     }
-    port.postMessage({ type: "done", id } satisfies FromDigester);
+    send({ type: "done", id });
+  };
+  const goOn = () => {
+    isAtWork = false;
+    for (const { digest, steps } of files.values()) {
+      const step = steps.shift();
+      if (step) take(step, digest);
+      isAtWork ||= steps.length > 0;
+    }
+    // What was sent meanwhile, also that a file is given up, is heard in between.
+    if (isAtWork) setImmediate(goOn);
+  };
+
+  port.on("message", (message: ToDigester) => {
+    if (message.type === "memory") memory = Buffer.from(message.memory);
+    else if (message.type === "close") files.delete(message.id);
+    else if (message.type === "open") {
+      const { id, fd, algorithm, size } = message;
+      files.set(id, { digest: new FileDigest(fd, algorithm, size), steps: [] });
+    } else {
+      files.get(message.id)?.steps.push(message);
+      if (!isAtWork) goOn();
+    }
   });
 }
 

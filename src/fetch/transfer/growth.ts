@@ -11,8 +11,8 @@ const JUDGED_MS = { before: 250, after: 200 };
 const FACTOR = 4;
 /** As many at the most before the first byte has come: only then it shows whether they bring more. */
 const UNSEEN = 16;
-/** More connections are kept where they bring at least this much more. */
-const GAIN = 1.25;
+/** More connections are kept where they bring at least this much more; at first sight where they bring far more. */
+const GAIN = { least: 1.25, plain: 2 };
 /** A trial does not wait longer than this for the first bytes of its connections. */
 const PATIENCE_MS = 2_000;
 /** A thread that is busy for more than this share of its time gains nothing by more connections. */
@@ -107,8 +107,9 @@ export class Growth {
         return false;
       }
       const { target, rate } = this.#trial;
-      const bringsMore = this.#throughput.rate >= rate * GAIN;
-      if (this.#hasBegun && !bringsMore && this.#throughput.ms < JUDGED_MS.after) return false;
+      const isJudged = this.#throughput.ms >= JUDGED_MS.after;
+      const bringsMore = this.#throughput.rate >= rate * (isJudged ? GAIN.least : GAIN.plain);
+      if (this.#hasBegun && !bringsMore && !isJudged) return false;
       this.#trial = null;
       if (this.#hasBegun && !bringsMore) {
         this.#target = target;

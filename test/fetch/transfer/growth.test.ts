@@ -80,6 +80,16 @@ it("is not misled by a lull, nor by a burst before", () => {
   expect(growth).toMatchObject({ target: 4, onTrial: false });
 });
 
+it("is not taken in by a moment that is somewhat better", () => {
+  const { growth, pass } = openThread(4);
+  for (let window = 0; window < 10; window += 1) pass(100, { busy: 0.95 });
+  pass(100);
+  expect(growth.onTrial).toBe(true);
+  const outcomes = [100, 140, 60, 100, 100, 100, 100, 100, 100].map((rate) => pass(rate));
+  expect(outcomes.filter(Boolean)).toEqual([true]);
+  expect(growth.target).toBe(1);
+});
+
 it("gives new connections time to bring their first bytes before it judges them", () => {
   const { growth, pass } = openThread(4);
   pass(50);
