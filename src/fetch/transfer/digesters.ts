@@ -101,7 +101,8 @@ export function serveDigests(port: MessagePort): void {
       files.set(id, { digest: new FileDigest(fd, algorithm, size), steps: [] });
     } else {
       files.get(message.id)?.steps.push(message);
-      if (!isAtWork) goOn();
+      if (!isAtWork) setImmediate(goOn);
+      isAtWork = true;
     }
   });
 }
