@@ -27,7 +27,7 @@ export interface TickState {
   hasMore: boolean;
   /** How long something else than the link has held them up so far. */
   waitedMs: number;
-  /** Some have brought nothing yet. */
+  /** Of many nothing has come yet. */
   areNew: boolean;
 }
 
