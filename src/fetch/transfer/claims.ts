@@ -37,9 +37,9 @@ export class Claims implements Iterable<Claim> {
     this.#flow = { since: now - last > SLOW_MS ? now : since, last: now };
   }
 
-  /** How many have brought nothing yet. */
-  get unbegun(): number {
-    return [...this.#claims].filter(({ begunAt }) => begunAt === null).length;
+  /** Some have brought nothing yet. */
+  get areNew(): boolean {
+    return [...this.#claims].some(({ begunAt }) => begunAt === null);
   }
 
   /** Bytes a millisecond on average; 0 without any. */

@@ -56,54 +56,38 @@ type FromDigester =
 
 /** Bytes on their way to another thread: enough to keep it busy, little enough to stay in the cache. */
 const CAPACITY = 4 << 20;
-/** As good as all there is: a thread with many connections, or a disk that makes it wait, is long in telling of more. */
-const READ_AHEAD = 256 << 20;
+/**
+ * A thread with many connections, or with a disk that makes it wait, is long in telling of more; files that are digested
+ * after these bytes wait for them.
+ */
+const READ_AHEAD = 64 << 20;
 
-type Step = Extract<ToDigester, { type: "update" | "read" | "finish" }>;
-
-/** Digests for another thread that shares its memory: each file's steps in their order, files in turn. */
+/** Digests for another thread that shares its memory. */
 export function serveDigests(port: MessagePort): void {
-  const files = new Map<number, { digest: FileDigest; steps: Step[] }>();
+  const digests = new Map<number, FileDigest>();
   let memory: Buffer | null = null;
-  let isAtWork = false;
-  const send = (message: FromDigester) => port.postMessage(message);
-
-  const take = (step: Step, digest: FileDigest) => {
-    const { id } = step;
-    if (step.type === "finish") {
-      files.delete(id);
-      return send({ type: "digest", id, hex: digest.finish() });
+  port.on("message", (message: ToDigester) => {
+    if (message.type === "memory") {
+      memory = Buffer.from(message.memory);
+      return;
+    }
+    const { id } = message;
+    if (message.type === "open") digests.set(id, new FileDigest(message.fd, message.algorithm, message.size));
+    const digest = digests.get(id);
+    if (message.type === "close") digests.delete(id);
+    if (!digest || message.type === "open" || message.type === "close") return;
+    if (message.type === "finish") {
+      port.postMessage({ type: "digest", id, hex: digest.finish() } satisfies FromDigester);
+      digests.delete(id);
+      return;
     }
     try {
-      if (step.type === "update") digest.update(memory!.subarray(step.offset, step.offset + step.length));
-      else digest.read(step.end);
+      if (message.type === "update") digest.update(memory!.subarray(message.offset, message.offset + message.length));
+      else digest.read(message.end);
     } catch (error) {
-      send({ type: "failed", id, error });
+      port.postMessage({ type: "failed", id, error } satisfies FromDigester);
     }
-    send({ type: "done", id });
-  };
-  const goOn = () => {
-    isAtWork = false;
-    for (const { digest, steps } of files.values()) {
-      const step = steps.shift();
-      if (step) take(step, digest);
-      isAtWork ||= steps.length > 0;
-    }
-    // What was sent meanwhile, also that a file is given up, is heard in between.
-    if (isAtWork) setImmediate(goOn);
-  };
-
-  port.on("message", (message: ToDigester) => {
-    if (message.type === "memory") memory = Buffer.from(message.memory);
-    else if (message.type === "close") files.delete(message.id);
-    else if (message.type === "open") {
-      const { id, fd, algorithm, size } = message;
-      files.set(id, { digest: new FileDigest(fd, algorithm, size), steps: [] });
-    } else {
-      files.get(message.id)?.steps.push(message);
-      if (!isAtWork) setImmediate(goOn);
-      isAtWork = true;
-    }
+    port.postMessage({ type: "done", id } satisfies FromDigester);
   });
 }
 

@@ -86,9 +86,9 @@ export class FileTransfer {
     return this.#active.size;
   }
 
-  /** How many of them have brought nothing yet of what they were asked for. */
-  get unbegun(): number {
-    return this.#active.unbegun;
+  /** Some of them have brought nothing yet. */
+  get hasNewConnections(): boolean {
+    return this.#active.areNew;
   }
 
   /** Milliseconds so far in which its connections were held up by the digest, not by the link. */

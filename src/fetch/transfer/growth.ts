@@ -27,8 +27,19 @@ export interface TickState {
   hasMore: boolean;
   /** How long something else than the link has held them up so far. */
   waitedMs: number;
-  /** Of many nothing has come yet. */
+  /** Some have brought nothing yet. */
   areNew: boolean;
+}
+
+/** A growth of which it is not known yet whether it brings more. */
+interface Trial {
+  /** Before it. */
+  readonly target: number;
+  readonly rate: number;
+  /** When it began. */
+  readonly since: number;
+  /** Its connections are at work; since then throughput is watched. */
+  settled: boolean;
 }
 
 /** The time, and how busy the thread was. */
@@ -41,8 +52,7 @@ export type Clock = Pick<Performance, "now" | "eventLoopUtilization">;
 export class Growth {
   readonly #most: number;
   #target = 1;
-  /** Before the last growth, while that is on trial. */
-  #trial: { target: number; rate: number; since: number; settled: boolean } | null = null;
+  #trial: Trial | null = null;
   /** With the connections of now. */
   readonly #throughput = new Throughput();
   #heldUntil = 0;
@@ -99,25 +109,13 @@ export class Growth {
     const busy = this.#clock.eventLoopUtilization(this.#utilization).utilization;
     this.#openWindow();
     if (this.#trial) {
-      // What connections bring that are being made says nothing.
-      if (areNew && this.#hasBegun && now - this.#trial.since < PATIENCE_MS) return false;
-      if (!this.#trial.settled && this.#hasBegun) {
-        this.#trial.settled = true;
-        this.#throughput.clear();
-        return false;
-      }
-      const { target, rate } = this.#trial;
-      const isJudged = this.#throughput.ms >= JUDGED_MS.after;
-      const bringsMore = this.#throughput.rate >= rate * (isJudged ? GAIN.least : GAIN.plain);
-      if (this.#hasBegun && !bringsMore && !isJudged) return false;
-      this.#trial = null;
-      if (this.#hasBegun && !bringsMore) {
-        this.#target = target;
-        this.#throughput.clear();
-        this.#hold(this.#holdMs);
-        this.#holdMs = Math.min(2 * this.#holdMs, HOLD_MS.most);
+      const bringsMore = this.#judge(this.#trial, areNew, now);
+      if (bringsMore === null) return false;
+      if (!bringsMore) {
+        this.#goBack(this.#trial);
         return true;
       }
+      this.#trial = null;
     }
     this.#throughput.keep(JUDGED_MS.before);
     const most = this.#hasBegun ? this.#most : Math.min(UNSEEN, this.#most);
@@ -125,6 +123,30 @@ export class Growth {
     this.#trial = { target: this.#target, rate: this.#throughput.rate, since: now, settled: false };
     this.#target = Math.min(most, this.#target * FACTOR);
     return false;
+  }
+
+  /** Whether its connections bring more; null while that does not show. */
+  #judge(trial: Trial, areNew: boolean, now: number): boolean | null {
+    // Before the first byte nothing speaks against them.
+    if (!this.#hasBegun) return true;
+    // What connections bring that are being made says nothing.
+    if (areNew && now - trial.since < PATIENCE_MS) return null;
+    if (!trial.settled) {
+      trial.settled = true;
+      this.#throughput.clear();
+      return null;
+    }
+    const isOver = this.#throughput.ms >= JUDGED_MS.after;
+    if (this.#throughput.rate >= trial.rate * (isOver ? GAIN.least : GAIN.plain)) return true;
+    return isOver ? false : null;
+  }
+
+  #goBack({ target }: Trial): void {
+    this.#trial = null;
+    this.#target = target;
+    this.#throughput.clear();
+    this.#hold(this.#holdMs);
+    this.#holdMs = Math.min(2 * this.#holdMs, HOLD_MS.most);
   }
 
   #openWindow(): void {

@@ -22,10 +22,8 @@ const FIRST = 48;
  * bytes come nearly in order, which the digest wants. Towards the end, and on trial, pieces are shorter.
  */
 const LASTING_MS = { alone: 250, least: 60 };
-const LATENCIES = { usual: 20, trial: 4, least: 1 };
+const LATENCIES = { usual: 20, least: 1 };
 const TRIAL_MS = 200;
-/** As long as of more than this share nothing has come, connections are being made; of some nothing has come at any time. */
-const NEW = 0.25;
 
 /** Gives the connections of a thread their work: ranges of its files, and of the slowest of them at the end. */
 export class Scheduler {
@@ -158,9 +156,7 @@ export class Scheduler {
     const answered = (latencies: number) => rate * latencies * file.latency;
     // Others are digested after it: only one that is alone brings its bytes in order, however long it is.
     const alone = target === 1 ? rate * LASTING_MS.alone : 0;
-    const most = onTrial
-      ? Math.max(rate * TRIAL_MS, answered(LATENCIES.trial))
-      : Math.max(PIECE.usual, alone, answered(LATENCIES.usual));
+    const most = onTrial ? rate * TRIAL_MS : Math.max(PIECE.usual, alone, answered(LATENCIES.usual));
     const least = Math.max(rate * LASTING_MS.least, answered(LATENCIES.least));
     const share = Math.max(unclaimed / (2 * target), Math.min(least, unclaimed / idle));
     return Math.max(PIECE.least, Math.round(Math.min(most, share)));
@@ -177,7 +173,7 @@ export class Scheduler {
         const isBack = this.#growth.tick({
           hasMore,
           waitedMs: files.reduce((sum, file) => sum + file.waitedMs, 0),
-          areNew: files.reduce((sum, file) => sum + file.unbegun, 0) > this.#connections * NEW,
+          areNew: files.some(({ hasNewConnections }) => hasNewConnections),
         });
         if (isBack) this.#shed();
         this.#fill();

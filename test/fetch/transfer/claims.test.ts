@@ -62,7 +62,7 @@ it("fetches a small rest twice, once", () => {
 it("counts what is under way as good as there", () => {
   const claims = underWay(4, [1, 0], 1_000);
   expect(claims.coverOn([{ start: 0, end: MIB }])).toEqual([{ start: 0, end: 8 * MIB }]);
-  expect(claims).toMatchObject({ size: 2, unbegun: 1, latency: 0 });
+  expect(claims).toMatchObject({ size: 2, areNew: true, latency: 0 });
 });
 
 it("takes the quickest answer for how long the server takes: those after it waited for this thread", () => {

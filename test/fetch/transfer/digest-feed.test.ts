@@ -246,21 +246,3 @@ it("tells of no more to read than may be under way", () => {
   feed.close();
   partial.close();
 });
-
-it("a thread that digests for another lets files have their turns", async () => {
-  const large = openFile(randomBytes(48 * MIB));
-  const small = openFile(randomBytes(2 * MIB));
-  const feeds = [large, small].map(({ partial, start }) => {
-    partial.note({ start: 0, end: start.size });
-    return new DigestFeed(partial, remote.open(start));
-  });
-  const ended: number[] = [];
-  await Promise.all(
-    [large, small].map(async ({ start }, index) => {
-      await feeds[index]!.finish(start.size);
-      ended.push(start.size);
-    }),
-  );
-  expect(ended).toEqual([small.start.size, large.start.size]);
-  for (const { partial } of [large, small]) partial.close();
-});
